@@ -1,0 +1,57 @@
+# Every target makes what it needs: `.venv` comes from the hashed requirements, nothing is installed outside it
+# but the runtime of the embedded database, which goes to the user's cache once.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+LOCK = $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+  --no-emit-index-url --no-header pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check bench docs lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+demo: $(VENV)/demo.stamp ## real market data through an embedded TimescaleDB, with a chart
+	$(BIN)/datalayer demo
+
+test: $(VENV)/dev.stamp ## all tests on the embedded TimescaleDB, or on the server named by DATALAYER_TEST_URL
+	$(BIN)/pytest
+
+lint: $(VENV)/dev.stamp ## ruff, and the one-way imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/dev.stamp ## mypy, strict
+	$(BIN)/mypy
+
+check: lint types docs test ## what CI runs
+
+bench: $(VENV)/dev.stamp ## bulk writing and reading beside the alternatives, as ratios of medians
+	$(BIN)/python -m benchmarks.bulk_write
+	$(BIN)/python -m benchmarks.bulk_read
+
+docs: $(VENV)/dev.stamp ## the documentation as a site, every link checked
+	$(BIN)/mkdocs build --strict --quiet
+
+lock: ## resolve requirements/ anew from pyproject.toml
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet uv
+	$(LOCK) --extra embedded --extra plot --group demo -o requirements/demo.txt
+	$(LOCK) --all-extras --group dev -o requirements/dev.txt
+
+clean: ## remove what the other commands made
+	rm -rf $(VENV) dist build site demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r $<
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
