@@ -1,0 +1,159 @@
+"""Settings, and the only place that reads them from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from platformdirs import user_cache_path, user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from datalayer.errors import ConfigurationError
+
+EMBEDDED_SCHEME: Final = "embedded"
+EMBEDDED_MEMORY_URL: Final = "embedded:///:memory:"
+URL_FORMS: Final = "postgresql+asyncpg://user:password@host:5432/database, or embedded:///absolute/folder"
+
+_ASYNC_DRIVERS: Final = {
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+    "timescaledb": "timescaledb+asyncpg",
+    "timescaledb+asyncpg": "timescaledb+asyncpg",
+}
+
+
+def parse_database_url(text: str) -> URL:
+    """Parse a database address and settle its driver.
+
+    Args:
+        text: `postgresql://`, `postgres://`, `timescaledb://` (all with or without `+asyncpg`) or `embedded:///folder`.
+
+    Returns:
+        The URL with an asyncpg driver name, or with the driver name `embedded`.
+
+    Raises:
+        ConfigurationError: the text is no URL, or of another kind; the text itself is never repeated, since it may
+            hold a password.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # An unescaped @ or : in a password makes a part of it the port, which the cause would quote: `from None`.
+        msg = f"the database URL cannot be parsed; write it as {URL_FORMS}, with %40 for @ and %3A for : in a password"
+        raise ConfigurationError(msg) from None
+    if url.drivername == EMBEDDED_SCHEME:
+        return _checked_embedded(url, has_query="?" in text)
+    if url.drivername not in _ASYNC_DRIVERS:
+        msg = f"the database URL starts with {url.drivername!r}; write it as {URL_FORMS}"
+        raise ConfigurationError(msg)
+    return url.set(drivername=_ASYNC_DRIVERS[url.drivername])
+
+
+def _checked_embedded(url: URL, *, has_query: bool) -> URL:
+    if url.host or not url.database:
+        msg = f"an embedded database is named by its folder, as in embedded:///var/lib/market, or {EMBEDDED_MEMORY_URL}"
+        raise ConfigurationError(msg)
+    if has_query:  # what follows would be dropped, and another folder taken
+        msg = "an embedded database takes no options; in the name of its folder write %3F for ? and %25 for %"
+        raise ConfigurationError(msg)
+    return url
+
+
+def embedded_address(folder: Path) -> str:
+    """Return the address of the embedded database in a folder, as `DATALAYER_DATABASE_URL` takes it."""
+    return f"{EMBEDDED_SCHEME}://{quote(str(folder.expanduser().absolute()))}"
+
+
+def redact(url: str | URL) -> str:
+    """Return a database address that is safe to print: password and query values are masked."""
+    parsed = make_url(url) if isinstance(url, str) else url
+    return parsed.set(query=dict.fromkeys(parsed.query, "***")).render_as_string(hide_password=True)
+
+
+class Settings(BaseSettings):
+    """What an installation can set, each by the environment variable `DATALAYER_<NAME>`.
+
+    Attributes:
+        database_url: address of the database; see `parse_database_url` for its forms. None: interactive use falls back
+            to the embedded database in `embedded_dir`, unattended use refuses to start.
+        database_schema: PostgreSQL schema that holds the tables.
+        pool_size: connections that stay open.
+        pool_max_overflow: connections above `pool_size` under load.
+        pool_timeout_s: seconds that a caller waits for a free connection.
+        connect_timeout_s: seconds to wait for the server to accept a connection.
+        application_name: shown in `pg_stat_activity`.
+        embedded_dir: folder of the default embedded database.
+        cache_dir: where the runtime of the embedded database is installed, once a user.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DATALAYER_", frozen=True, extra="forbid")
+
+    database_url: SecretStr | None = None
+    database_schema: str = Field(default="public", min_length=1, max_length=63)
+    pool_size: int = Field(default=5, ge=1)
+    pool_max_overflow: int = Field(default=5, ge=0)
+    pool_timeout_s: float = Field(default=30.0, gt=0)
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    application_name: str = "datalayer"
+    embedded_dir: Path = Field(default_factory=lambda: user_data_path("datalayer") / "embedded")
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("datalayer"))
+
+    @field_validator("database_url")
+    @classmethod
+    def _url_parses(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_database_url(value.get_secret_value())
+        return value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Settings:
+        """Read the environment; keyword arguments win over it.
+
+        Raises:
+            ConfigurationError: a value is not acceptable; names each setting and the reason, never a secret.
+        """
+        try:
+            return cls(**{key: value for key, value in overrides.items() if value is not None})
+        except ValidationError as exc:
+            faults = "; ".join(
+                f"DATALAYER_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+                for e in exc.errors()
+            )
+            raise ConfigurationError(faults) from None
+
+    @property
+    def url(self) -> URL | None:
+        """The parsed `database_url`, or None when nobody wrote one down."""
+        return None if self.database_url is None else parse_database_url(self.database_url.get_secret_value())
+
+    @property
+    def embedded_notice(self) -> str:
+        """What is said aloud when nobody wrote an address down and the embedded database serves."""
+        return (
+            f"no DATALAYER_DATABASE_URL: using the embedded TimescaleDB in {self.embedded_dir}; "
+            "it serves one machine and one developer, production wants a server"
+        )
+
+    def for_interactive_use(self, url: str | None = None) -> Settings:
+        """Return settings with an address: `url`, else the configured one, else the embedded database's."""
+        if url is None and self.database_url is not None:
+            return self
+        address = url or embedded_address(self.embedded_dir)
+        return self.load(**{**self.model_dump(), "database_url": address})
+
+    def require_url(self) -> URL:
+        """Return the configured address, for whatever deploys or runs unattended.
+
+        Raises:
+            ConfigurationError: none was written down. There is no default here on purpose: a deploy that silently
+                migrates a private embedded database would look like a success.
+        """
+        if self.url is None:
+            msg = f"DATALAYER_DATABASE_URL is not set; write down which database is meant: {URL_FORMS}"
+            raise ConfigurationError(msg)
+        return self.url

@@ -1,0 +1,1 @@
+"""Value types of market data; usable without a database."""

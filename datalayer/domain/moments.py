@@ -1,0 +1,25 @@
+"""Moments in UTC: an aware time is converted, a naive one is refused and never guessed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from datalayer.errors import InvalidInputError
+
+
+def utc_moment(value: datetime, field: str) -> datetime:
+    """Return an aware datetime (or pandas Timestamp) in UTC; what is finer than a microsecond is cut off.
+
+    Raises:
+        InvalidInputError: it is no datetime, or naive.
+    """
+    if not isinstance(value, datetime):
+        raise InvalidInputError(
+            field, value, "give an aware datetime, as in datetime(2024, 8, 8, tzinfo=UTC)"
+        )
+    if value.tzinfo is None:
+        raise InvalidInputError(
+            field, value, f"naive; say which time is meant, as in {value.isoformat()}+00:00"
+        )
+    plain = datetime.combine(value.date(), value.time(), tzinfo=value.tzinfo)
+    return plain.replace(fold=value.fold).astimezone(UTC)

@@ -1,0 +1,118 @@
+"""Order-book snapshots by columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNKNOWN_UPDATE_ID: Final = -1
+"""Stands for the update id of an exchange that has none; stored as NULL."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderBookColumns:
+    """Snapshots of one instrument's book. Immutable: the arrays are kept as read-only copies.
+
+    Levels are best first; a snapshot with fewer levels than the widest one is padded with NaN at its end, and an empty
+    side is all NaN.
+
+    Attributes:
+        timestamps: exchange time in UTC, datetime64[us], `[n]`.
+        bid_prices: float64 `[n, bid levels]`, strictly falling along a row.
+        bid_sizes: float64, same shape, greater than zero.
+        ask_prices: float64 `[n, ask levels]`, strictly rising along a row, the first above the first bid.
+        ask_sizes: float64, same shape, greater than zero.
+        last_update_ids: the exchange's update id, int64 `[n]`; `UNKNOWN_UPDATE_ID` where it has none.
+
+    Raises:
+        InvalidInputError: an array has another dtype or shape, a time is missing, or a book breaks one of the rules
+            above. Names the field, the value and the row.
+    """
+
+    timestamps: NDArray[np.datetime64]
+    bid_prices: NDArray[np.float64]
+    bid_sizes: NDArray[np.float64]
+    ask_prices: NDArray[np.float64]
+    ask_sizes: NDArray[np.float64]
+    last_update_ids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        rows = len(self.timestamps)
+        _check_array("timestamps", self.timestamps, "datetime64[us]", (rows,))
+        _check_array("last_update_ids", self.last_update_ids, "int64", (rows,))
+        for side in ("bid", "ask"):
+            prices, sizes = getattr(self, f"{side}_prices"), getattr(self, f"{side}_sizes")
+            _check_array(f"{side}_prices", prices, "float64", (rows, *prices.shape[1:2]))
+            _check_array(f"{side}_sizes", sizes, "float64", prices.shape)
+        _check_books(self)
+        for field in self.__slots__:
+            object.__setattr__(self, field, _read_only(getattr(self, field)))
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    @property
+    def bid_counts(self) -> NDArray[np.int64]:
+        """Number of bid levels of each snapshot, int64 `[n]`."""
+        return _counts(self.bid_prices)
+
+    @property
+    def ask_counts(self) -> NDArray[np.int64]:
+        """Number of ask levels of each snapshot, int64 `[n]`."""
+        return _counts(self.ask_prices)
+
+
+def _counts(prices: NDArray[np.float64]) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = (~np.isnan(prices)).sum(axis=1, dtype=np.int64)
+    return counts
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    # A read-only view of the caller's array would still change with it; an array that is read-only already does not.
+    kept = array.copy() if array.flags.writeable or not array.flags.owndata else array
+    kept.flags.writeable = False
+    return kept
+
+
+def _check_array(field: str, array: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if array.dtype != np.dtype(dtype):
+        raise InvalidInputError(field, str(array.dtype), f"give an array of {dtype}")
+    if array.shape != shape or (dtype == "float64" and array.ndim != len(("row", "level"))):
+        raise InvalidInputError(
+            field, array.shape, f"all columns need {shape[0]} rows, and both of a side equal levels"
+        )
+
+
+def _check_books(books: OrderBookColumns) -> None:
+    _refuse("timestamps", books.timestamps, np.isnat(books.timestamps), "has no time")
+    for side, direction in (("bid", -1), ("ask", 1)):
+        prices, sizes = getattr(books, f"{side}_prices"), getattr(books, f"{side}_sizes")
+        empty = np.isnan(prices)
+        _refuse(
+            f"{side}_sizes",
+            sizes,
+            np.isnan(sizes) != empty,
+            "has a price without a size or a size without a price",
+        )
+        _refuse(f"{side}_prices", prices, np.isinf(prices), "is not finite")
+        _refuse(f"{side}_sizes", sizes, ~empty & ~((sizes > 0) & np.isfinite(sizes)), "is no size above zero")
+        _refuse(f"{side}_prices", prices[:, 1:], empty[:, :-1] & ~empty[:, 1:], "follows an empty level")
+        order = "falling" if direction < 0 else "rising"
+        wrong = np.diff(prices, axis=1) * direction <= 0
+        _refuse(f"{side}_prices", prices[:, 1:], wrong, f"breaks the order; prices must be strictly {order}")
+    if books.bid_prices.shape[1] and books.ask_prices.shape[1]:
+        crossed = books.bid_prices[:, 0] >= books.ask_prices[:, 0]
+        _refuse("bid_prices", books.bid_prices[:, 0], crossed, "is not below the best ask")
+
+
+def _refuse(field: str, values: NDArray[Any], wrong: NDArray[np.bool_], reason: str) -> None:
+    if wrong.any():
+        where = tuple(np.argwhere(wrong)[0])
+        raise InvalidInputError(field, values[where].item(), f"row {int(where[0])} {reason}")
