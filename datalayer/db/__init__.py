@@ -1,0 +1,1 @@
+"""Engine, sessions, schema migrations and bulk transfer by columns."""

@@ -1,0 +1,170 @@
+"""Idempotent bulk write: binary COPY into a temporary table, then one upsert from there.
+
+Rows that are stored already with the same values are left out of the upsert by a join. They are then neither locked nor
+rewritten, and compressed chunks in which nothing changes are not decompressed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+from zlib import crc32
+
+from datalayer.db.copy_transfer import copy_in, driver_connection
+from datalayer.db.driver_errors import driver_operation
+from datalayer.domain.write_counts import WriteCounts
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from datalayer.db.copy_columns import Column, PgType
+
+# Bounds the memory of a batch and the time that its encoding holds the event loop; larger ones are no faster.
+ROWS_PER_BATCH: Final = 10_000
+
+_SQL_TYPES: Final[dict[PgType, str]] = {
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "float8": "double precision",
+    "timestamptz": "timestamptz",
+    "int8[]": "bigint[]",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTarget:
+    """A hypertable and how rows meet those that it holds.
+
+    Attributes:
+        table: its name, found by the search path.
+        time: its time column, which every batch is ordered by.
+        key: columns of its primary key.
+        equal_key: what happens to a row whose key is stored: its values replace the stored ones, or it is ignored.
+        kept_if_null: columns in which a new NULL does not replace a stored value.
+    """
+
+    table: str
+    time: str
+    key: tuple[str, ...]
+    equal_key: Literal["update", "ignore"]
+    kept_if_null: frozenset[str] = frozenset()
+
+
+async def write_staged(
+    conn: AsyncConnection,
+    target: WriteTarget,
+    columns: Sequence[Column],
+    constants: Mapping[str, tuple[PgType, int]],
+) -> WriteCounts:
+    """Write rows; repeating the write changes nothing.
+
+    Args:
+        conn: connection inside the caller's transaction, which is aborted when this raises.
+        target: where to.
+        columns: the columns that differ from row to row, ascending by key, no key twice. Ordered keys keep two writers
+            of the same rows from waiting for each other.
+        constants: the columns that are the same in every row: name, type and value.
+
+    Returns:
+        Exact counts, also beside concurrent writers of the same keys and into compressed chunks.
+
+    Raises:
+        DatabaseError: the server refuses a row, or the connection is lost.
+        InvalidInputError: `conn` is in autocommit mode, or a time is not in the years 1 to 9999.
+    """
+    batches = [
+        [column.rows(slice(start, start + ROWS_PER_BATCH)) for column in columns]
+        for start in range(0, len(columns[0].data), ROWS_PER_BATCH)
+    ]
+    ends = [_ends(target.time, batch) for batch in batches]
+    driver = await driver_connection(conn)
+    # Named by its definition, since it outlives transactions: after an upgrade, or on a connection shared by a pooler
+    # or by the embedded server, a table of another shape may be there.
+    definition = ", ".join(f'"{column.name}" {_SQL_TYPES[column.pg_type]}' for column in columns)
+    staging = f"staging_{target.table}_{crc32(definition.encode()):08x}"
+    upsert = _upsert_sql(target, staging, [column.name for column in columns], constants)
+    values = [value for _, value in constants.values()]
+    counts = WriteCounts()
+    for batch, times in zip(batches, ends, strict=True):
+        async with driver_operation(conn):
+            await driver.execute(_prepare_sql(staging, definition))
+        await copy_in(conn, staging, batch, schema="pg_temp")
+        async with driver_operation(conn):
+            row = await driver.fetchrow(upsert, *values, *times)
+        unchanged = len(batch[0].data) - row["inserted"] - row["updated"]
+        counts += WriteCounts(row["inserted"], row["updated"], unchanged)
+    return counts
+
+
+def _ends(name: str, batch: Sequence[Column]) -> tuple[datetime, datetime]:
+    times = next(column.data for column in batch if column.name == name)[[0, -1]]
+    first, last = times.tolist()
+    # Beyond what datetime holds numpy gives integers. Nobody could ask for such rows, and none is meant: a unit is wrong.
+    if not (isinstance(first, datetime) and isinstance(last, datetime)):
+        raise InvalidInputError(
+            name, [str(time) for time in times], "first and last time must be in the years 1 to 9999"
+        )
+    return first.replace(tzinfo=UTC), last.replace(tzinfo=UTC)
+
+
+def _prepare_sql(staging: str, definition: str) -> str:
+    # Kept across transactions: creating it anew each time costs 1.5 ms. TimescaleDB's limit on decompressed rows is for
+    # statements that touch more than they know; a batch is bounded anyway.
+    return f"""
+        SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
+        CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ({definition}) ON COMMIT DELETE ROWS;
+        TRUNCATE pg_temp.{staging}
+    """
+
+
+def _upsert_sql(
+    target: WriteTarget, staging: str, columns: Sequence[str], constants: Mapping[str, tuple[PgType, int]]
+) -> str:
+    parameter = {
+        name: f"${n}::{_SQL_TYPES[pg_type]}" for n, (name, (pg_type, _)) in enumerate(constants.items(), 1)
+    }
+    earliest, latest = (f"${len(constants) + n}::timestamptz" for n in (1, 2))
+    all_columns = [*constants, *columns]
+    same_key = [f"stored.{name} = {parameter.get(name, 's.' + name)}" for name in target.key]
+    values = [name for name in columns if name not in target.key]
+    return f"""
+        WITH written AS (
+            INSERT INTO {target.table} AS stored ({", ".join(all_columns)})
+            SELECT {", ".join(parameter.get(name, "s." + name) for name in all_columns)}
+            FROM pg_temp.{staging} AS s
+            LEFT JOIN {target.table} AS stored
+                ON {" AND ".join(same_key)}
+                AND stored.{target.time} BETWEEN {earliest} AND {latest}
+            WHERE stored.{target.time} IS NULL {_or_changed(target, values)}
+            ORDER BY {", ".join("s." + name for name in target.key if name not in constants)}
+            ON CONFLICT ({", ".join(target.key)}) {_on_conflict(target, values)}
+            RETURNING xmax = 0 AS is_new
+        )
+        SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated FROM written
+    """
+
+
+def _new_value(target: WriteTarget, name: str, source: str) -> str:
+    return f"coalesce({source}.{name}, stored.{name})" if name in target.kept_if_null else f"{source}.{name}"
+
+
+def _or_changed(target: WriteTarget, values: Sequence[str]) -> str:
+    return f"OR {_changed(target, values, 's')}" if target.equal_key == "update" else ""
+
+
+def _changed(target: WriteTarget, values: Sequence[str], source: str) -> str:
+    new = ", ".join(_new_value(target, name, source) for name in values)
+    return f"({', '.join('stored.' + name for name in values)}) IS DISTINCT FROM ({new})"
+
+
+def _on_conflict(target: WriteTarget, values: Sequence[str]) -> str:
+    """The row may still be stored by the time it is inserted, by a writer that the join could not see."""
+    if target.equal_key == "ignore":
+        return "DO NOTHING"
+    assignments = ", ".join(f"{name} = {_new_value(target, name, 'excluded')}" for name in values)
+    return f"DO UPDATE SET {assignments} WHERE {_changed(target, values, 'excluded')}"

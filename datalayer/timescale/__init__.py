@@ -1,0 +1,1 @@
+"""TimescaleDB from Python: sizes, compression and policies. Knows nothing of trading."""
