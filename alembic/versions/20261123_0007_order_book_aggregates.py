@@ -1,0 +1,85 @@
+"""Order books of 1s and 1m as continuous aggregates.
+
+Everything is kept as sums and counts, so that a minute rolls up exactly from its seconds. A book with an empty side has
+no mid and no spread and is left out of them; it does count in volumes and imbalance (-1 or 1), and a book with both
+sides empty counts there as 0.
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+QUOTED = "best_bid IS NOT NULL AND best_ask IS NOT NULL"
+
+
+def finish(name: str, bucket: str, chunk_interval: str) -> None:
+    op.execute(f"SELECT public.set_chunk_time_interval('{name}', INTERVAL '{chunk_interval}')")
+    op.execute(
+        f"COMMENT ON VIEW {name} IS 'order books of {bucket} by open time. mid2 is best_bid + best_ask, twice the mid, "
+        "in price steps; it and the spread come from the quoted_count books that have both sides. "
+        "Averages: spread_sum / quoted_count; volume and imbalance sums / book_count'"
+    )
+
+
+def upgrade() -> None:
+    op.execute(f"""
+        CREATE MATERIALIZED VIEW order_book_1s
+        WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+        SELECT instrument_id,
+               time_bucket(INTERVAL '1 second', ts) AS ts,
+               count(*) AS book_count,
+               count(*) FILTER (WHERE {QUOTED}) AS quoted_count,
+               first(best_bid + best_ask, ts) FILTER (WHERE {QUOTED}) AS mid2_open,
+               max(best_bid + best_ask) AS mid2_high,
+               min(best_bid + best_ask) AS mid2_low,
+               last(best_bid + best_ask, ts) FILTER (WHERE {QUOTED}) AS mid2_close,
+               min(best_ask - best_bid) AS spread_min,
+               max(best_ask - best_bid) AS spread_max,
+               sum(best_ask - best_bid)::bigint AS spread_sum,
+               sum(bid_volume)::bigint AS bid_volume_sum,
+               sum(ask_volume)::bigint AS ask_volume_sum,
+               sum(COALESCE(
+                   (bid_volume - ask_volume)::double precision
+                   / NULLIF(bid_volume::double precision + ask_volume, 0),
+                   0
+               )) AS imbalance_sum
+        FROM order_books
+        GROUP BY instrument_id, time_bucket(INTERVAL '1 second', ts)
+        WITH NO DATA
+    """)
+    finish("order_book_1s", "1 second", "7 days")
+    op.execute("""
+        CREATE MATERIALIZED VIEW order_book_1m
+        WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+        SELECT instrument_id,
+               time_bucket(INTERVAL '1 minute', ts) AS ts,
+               sum(book_count)::bigint AS book_count,
+               sum(quoted_count)::bigint AS quoted_count,
+               first(mid2_open, ts) FILTER (WHERE quoted_count > 0) AS mid2_open,
+               max(mid2_high) AS mid2_high,
+               min(mid2_low) AS mid2_low,
+               last(mid2_close, ts) FILTER (WHERE quoted_count > 0) AS mid2_close,
+               min(spread_min) AS spread_min,
+               max(spread_max) AS spread_max,
+               sum(spread_sum)::bigint AS spread_sum,
+               sum(bid_volume_sum)::bigint AS bid_volume_sum,
+               sum(ask_volume_sum)::bigint AS ask_volume_sum,
+               sum(imbalance_sum) AS imbalance_sum
+        FROM order_book_1s
+        GROUP BY instrument_id, time_bucket(INTERVAL '1 minute', ts)
+        WITH NO DATA
+    """)
+    finish("order_book_1m", "1 minute", "28 days")
+
+
+def downgrade() -> None:
+    op.execute("DROP MATERIALIZED VIEW order_book_1m")
+    op.execute("DROP MATERIALIZED VIEW order_book_1s")

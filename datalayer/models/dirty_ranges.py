@@ -1,0 +1,33 @@
+"""History written behind what the aggregates have already materialised."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 (SQLAlchemy reads it at run time)
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from datalayer.models.base import Base
+
+
+class DirtyRange(Base):
+    """A range `[start_ts, end_ts)` of a source whose aggregates have to be refreshed."""
+
+    __tablename__ = "dirty_ranges"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    relation: Mapped[str] = mapped_column(Text, comment="source hypertable: candles or order_books")
+    start_ts: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), comment="first moment, inclusive, UTC"
+    )
+    end_ts: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="end, exclusive, UTC")
+    recorded_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=text("now()"), comment="UTC"
+    )
+
+    __table_args__ = (
+        CheckConstraint("relation IN ('candles', 'order_books')", name="relation"),
+        CheckConstraint("start_ts < end_ts", name="range"),
+        Index(None, "relation", "start_ts"),
+        {"comment": "ranges written behind the refresh windows, refreshed bottom-up and then cleared"},
+    )
