@@ -1,0 +1,133 @@
+"""Checked reading of JSON fields as Binance writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+E8_DIGITS: Final = 8
+E8: Final = 10**E8_DIGITS
+
+_DECIMAL: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,8})?")
+_INT64_MAX: Final = 2**63 - 1
+# Binance sends microseconds where `timeUnit=MICROSECOND` was asked for; the two cannot be confused between 1970 and 5138.
+_TIME_MS_LIMIT: Final = 10**14
+_SHOWN_CHARS: Final = 80
+
+
+def fault(field: str, value: Any, hint: str) -> InvalidInputError:
+    """Return the error for a field, with a value that is shortened: a malformed message may be of any length."""
+    text = value if isinstance(value, (bool, int, float, type(None))) else str(value)
+    return InvalidInputError(field, text[:_SHOWN_CHARS] if isinstance(text, str) else text, hint)
+
+
+def read(message: Mapping[str, Any], key: str, field: str) -> Any:
+    """Return `message[key]`; `field` is its readable name in the error.
+
+    Raises:
+        InvalidInputError: the key is absent.
+    """
+    try:
+        return message[key]
+    except KeyError:
+        raise fault(field, None, f"the message has no {key!r}") from None
+
+
+def read_integer(message: Mapping[str, Any], key: str, field: str) -> int:
+    """Return a whole number from 0 to 2**63-1, such as an id.
+
+    Raises:
+        InvalidInputError: absent, or anything else (a boolean and `1.0` are not whole numbers here).
+    """
+    value = read(message, key, field)
+    if type(value) is not int or not 0 <= value <= _INT64_MAX:
+        raise fault(field, value, "must be a whole number from 0 to 2**63-1")
+    return value
+
+
+def read_time_ms(message: Mapping[str, Any], key: str, field: str) -> int:
+    """Return a time in milliseconds since 1970-01-01 UTC.
+
+    Raises:
+        InvalidInputError: absent, no whole number, or of a size that only microseconds have.
+    """
+    value = read_integer(message, key, field)
+    if value >= _TIME_MS_LIMIT:
+        raise fault(field, value, "must be in milliseconds; this has the size of microseconds")
+    return value
+
+
+def read_boolean(message: Mapping[str, Any], key: str, field: str) -> bool:
+    """Return true or false.
+
+    Raises:
+        InvalidInputError: absent or anything else.
+    """
+    value = read(message, key, field)
+    if type(value) is not bool:
+        raise fault(field, value, "must be true or false")
+    return value
+
+
+def read_text(message: Mapping[str, Any], key: str, field: str) -> str:
+    """Return a non-empty text.
+
+    Raises:
+        InvalidInputError: absent, empty or no text.
+    """
+    value = read(message, key, field)
+    if not isinstance(value, str) or not value:
+        raise fault(field, value, "must be a text")
+    return value
+
+
+def to_e8(text: Any, field: str) -> int:
+    """Return a decimal text such as `"61837.63000000"` as an exact count of 1e-8.
+
+    Raises:
+        InvalidInputError: no text (a JSON number has lost digits already), negative, or more than eight decimals.
+    """
+    if not isinstance(text, str) or _DECIMAL.fullmatch(text) is None:
+        raise fault(field, text, 'must be a decimal text with up to 8 decimals, as in "61837.63000000"')
+    whole, _, decimals = text.partition(".")
+    return int(whole + decimals.ljust(E8_DIGITS, "0"))
+
+
+def read_e8(message: Mapping[str, Any], key: str, field: str, *, positive: bool) -> int:
+    """Return a price or size as an exact count of 1e-8.
+
+    Raises:
+        InvalidInputError: absent, not as `to_e8` wants it, or zero where `positive` is asked for.
+    """
+    value = to_e8(read(message, key, field), field)
+    if positive and value == 0:
+        raise fault(field, 0, "must be greater than zero")
+    return value
+
+
+def read_levels(message: Mapping[str, Any], key: str, field: str) -> tuple[tuple[int, int], ...]:
+    """Return price levels `[["price", "size"], …]` as pairs of exact counts of 1e-8, in the order of the message.
+
+    Raises:
+        InvalidInputError: names the list and the position of the level that is not a pair of decimal texts.
+    """
+    rows = read(message, key, field)
+    if not isinstance(rows, list):
+        raise fault(field, rows, "must be a list of price levels")
+    return tuple(_level(row, f"{field}[{position}]") for position, row in enumerate(rows))
+
+
+def _level(row: Any, field: str) -> tuple[int, int]:
+    # Older streams carry an empty third item; it has never had a meaning.
+    if not isinstance(row, list) or len(row) not in (2, 3):
+        raise fault(field, row, "must be a pair of price and size")
+    price_field = f"{field}.price"
+    price = to_e8(row[0], price_field)
+    if price == 0:
+        raise fault(price_field, 0, "must be greater than zero")
+    return price, to_e8(row[1], f"{field}.size")

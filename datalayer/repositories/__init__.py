@@ -1,0 +1,15 @@
+"""Every SELECT and every bulk write of market data."""
+
+from datalayer.domain.write_counts import WriteCounts
+from datalayer.repositories.candles import CandleRepository
+from datalayer.repositories.instruments import InstrumentRepository
+from datalayer.repositories.order_books import OrderBookRepository
+from datalayer.repositories.trades import TradeRepository
+
+__all__ = [
+    "CandleRepository",
+    "InstrumentRepository",
+    "OrderBookRepository",
+    "TradeRepository",
+    "WriteCounts",
+]

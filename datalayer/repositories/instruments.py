@@ -1,0 +1,115 @@
+"""Instruments: looked up by symbol, registered with their scales."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from datalayer.db.driver_errors import driver_errors_translated
+from datalayer.domain.instrument import Instrument
+from datalayer.domain.steps import LARGER_SCALE, check_scale
+from datalayer.domain.symbols import canonical_symbol
+from datalayer.errors import InvalidInputError, ScaleError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_SELECT: Final = "SELECT id, symbol, price_scale, size_scale FROM instruments"
+
+
+class InstrumentRepository:
+    """Reads and registers instruments inside the caller's transaction; never commits.
+
+    Symbols are taken in any spelling that `canonical_symbol` reads.
+
+    Args:
+        conn: connection inside the caller's transaction.
+    """
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        self._conn = conn
+
+    async def find(self, symbol: str) -> Instrument | None:
+        """Return the instrument, or None if it is not registered."""
+        return await self._find(canonical_symbol(symbol))
+
+    async def get(self, symbol: str) -> Instrument:
+        """Return the instrument.
+
+        Raises:
+            InvalidInputError: it is not registered; names registered ones that look alike.
+        """
+        return await self._find(canonical_symbol(symbol)) or await self._refuse(symbol)
+
+    async def get_for_write(self, symbol: str) -> Instrument:
+        """Return the instrument, and keep it as it is until the transaction ends.
+
+        Its scales decide what the integers of its rows mean, and no foreign key guards it against deletion: both are
+        held by a shared lock on its row. Writers do not hinder each other by it.
+
+        Raises:
+            InvalidInputError: it is not registered; names registered ones that look alike.
+        """
+        return await self._find(canonical_symbol(symbol), " FOR SHARE") or await self._refuse(symbol)
+
+    async def list_all(self) -> list[Instrument]:
+        """Return all instruments, ordered by symbol."""
+        with driver_errors_translated():
+            rows = await self._conn.execute(text(f"{_SELECT} ORDER BY symbol"))
+        return [Instrument(*row) for row in rows]
+
+    async def ensure(self, symbol: str, price_scale: int, size_scale: int) -> Instrument:
+        """Return the instrument, and register it first if need be. Idempotent, also beside other writers.
+
+        Args:
+            symbol: any known spelling.
+            price_scale: decimal digits that prices need, 0 to 18.
+            size_scale: decimal digits that sizes need, 0 to 18.
+
+        Returns:
+            The instrument as registered; its scales may be larger than asked for.
+
+        Raises:
+            ScaleError: it is registered with a smaller scale; names the command that widens it.
+            InvalidInputError: a scale is out of range.
+        """
+        canonical = canonical_symbol(symbol)
+        for field, scale in (("price_scale", price_scale), ("size_scale", size_scale)):
+            check_scale(scale, field)
+        found = await self._find(canonical) or await self._register(canonical, price_scale, size_scale)
+        _check_wide_enough(found, price_scale, size_scale)
+        return found
+
+    async def _find(self, canonical: str, lock: str = "") -> Instrument | None:
+        statement = text(f"{_SELECT} WHERE symbol = :symbol{lock}")
+        with driver_errors_translated():
+            row = (await self._conn.execute(statement, {"symbol": canonical})).one_or_none()
+        return None if row is None else Instrument(*row)
+
+    async def _register(self, canonical: str, price_scale: int, size_scale: int) -> Instrument:
+        # Reached for new symbols only: every INSERT takes one of 32,767 ids, even one that ends in a conflict. The
+        # conflict's UPDATE changes nothing but waits for the other writer and returns its row.
+        statement = text(
+            "INSERT INTO instruments (symbol, price_scale, size_scale) VALUES (:symbol, :price_scale, :size_scale)"
+            " ON CONFLICT (symbol) DO UPDATE SET symbol = excluded.symbol"
+            " RETURNING id, symbol, price_scale, size_scale"
+        )
+        values = {"symbol": canonical, "price_scale": price_scale, "size_scale": size_scale}
+        with driver_errors_translated():
+            return Instrument(*(await self._conn.execute(statement, values)).one())
+
+    async def _refuse(self, symbol: str) -> Instrument:
+        known = [instrument.symbol for instrument in await self.list_all()]
+        alike = get_close_matches(canonical_symbol(symbol), known)
+        hint = f"not registered; did you mean {' or '.join(alike)}?" if alike else "not registered"
+        raise InvalidInputError("symbol", symbol, hint + "; `InstrumentRepository.ensure` registers it")
+
+
+def _check_wide_enough(instrument: Instrument, price_scale: int, size_scale: int) -> None:
+    for field, wanted in (("price_scale", price_scale), ("size_scale", size_scale)):
+        registered = getattr(instrument, field)
+        if registered < wanted:
+            hint = f"{instrument.symbol} is registered with {registered}; {LARGER_SCALE}"
+            raise ScaleError(field, wanted, hint)

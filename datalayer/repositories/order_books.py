@@ -1,0 +1,160 @@
+"""Order-book snapshots, written and read by columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from datalayer.db.copy_columns import Column
+from datalayer.db.copy_transfer import copy_out
+from datalayer.db.literals import sql_literal
+from datalayer.db.staged_write import WriteTarget
+from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBookColumns
+from datalayer.domain.steps import from_steps, to_steps
+from datalayer.domain.write_counts import WriteCounts
+from datalayer.repositories.batches import write_batch
+from datalayer.repositories.frames import check_rows
+from datalayer.repositories.instruments import InstrumentRepository
+from datalayer.repositories.moments import last_rows, range_condition, visible_range
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from datalayer.db.copy_columns import PgType
+    from datalayer.domain.instrument import Instrument
+
+_COLUMN_TYPES: Final[dict[str, PgType]] = {
+    "ts": "timestamptz",
+    "last_update_id": "int8",
+    "bid_prices": "int8[]",
+    "bid_sizes": "int8[]",
+    "ask_prices": "int8[]",
+    "ask_sizes": "int8[]",
+}
+_INT8_END: Final = 2.0**63
+_TARGET: Final = WriteTarget(table="order_books", time="ts", key=("instrument_id", "ts"), equal_key="ignore")
+
+
+class OrderBookRepository:
+    """Writes and reads order-book snapshots inside the caller's transaction; never commits.
+
+    Args:
+        conn: connection inside the caller's transaction.
+    """
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        self._conn = conn
+        self._instruments = InstrumentRepository(conn)
+
+    async def insert_order_books(self, symbol: str, books: OrderBookColumns) -> WriteCounts:
+        """Write snapshots; one whose time is stored already is ignored. Repeating the write changes nothing.
+
+        Args:
+            symbol: a registered instrument, in any known spelling.
+            books: snapshots in any order.
+
+        Returns:
+            Exact counts; ignored snapshots, and those that repeat another entirely, count as unchanged.
+
+        Raises:
+            ScaleError: a value has more decimals than its instrument's scale.
+            InvalidInputError: symbol unknown, two snapshots of one time differ, or the sizes of a side do not add up in
+                64 bits. Nothing is written.
+            DatabaseError: the server refuses; the transaction is aborted.
+        """
+        instrument = await self._instruments.get_for_write(symbol)
+        if not len(books):
+            return WriteCounts()
+        columns = _book_columns(books, instrument)
+        return await write_batch(self._conn, _TARGET, columns, {"instrument_id": ("int2", instrument.id)})
+
+    async def query_orderbook_snapshots(
+        self,
+        symbol: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        limit: int | None = None,
+        as_of: datetime | None = None,
+    ) -> OrderBookColumns:
+        """Return the snapshots with times in `[start, end)`, ascending.
+
+        Args:
+            symbol: a registered instrument, in any known spelling.
+            start: first time, aware, included; None: from the first.
+            end: aware, excluded; None: to the last visible one.
+            limit: only the last so many.
+            as_of: what was visible at this time, aware: `ts <= as_of`. None: now.
+
+        Returns:
+            Snapshots as wide as the deepest of them; no rows and no levels if there is nothing.
+
+        Raises:
+            InvalidInputError: symbol unknown, a time naive, or `end` before `start`.
+            DatabaseError: the server refuses.
+        """
+        instrument = await self._instruments.get(symbol)
+        first, last = visible_range(start, end, as_of)
+        query = (
+            f"SELECT ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes"
+            f" FROM order_books WHERE instrument_id = {sql_literal(instrument.id)}"
+            f" AND {range_condition(first, last)} {last_rows(limit, ('ts',))}"
+        )
+        columns = await copy_out(self._conn, query, _COLUMN_TYPES)
+        if limit is not None:
+            columns = {name: column.rows(slice(None, None, -1)) for name, column in columns.items()}
+        return _books(columns, instrument)
+
+
+def _book_columns(books: OrderBookColumns, instrument: Instrument) -> list[Column]:
+    bids = _side_columns("bid", books.bid_prices, books.bid_sizes, books.bid_counts, instrument)
+    asks = _side_columns("ask", books.ask_prices, books.ask_sizes, books.ask_counts, instrument)
+    known = books.last_update_ids != UNKNOWN_UPDATE_ID
+    update_ids = Column("last_update_id", "int8", books.last_update_ids, None if known.all() else known)
+    return [Column("ts", "timestamptz", books.timestamps), update_ids, *bids, *asks]
+
+
+def _side_columns(
+    side: str,
+    prices: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    instrument: Instrument,
+) -> list[Column]:
+    # Padding becomes 0, which no present level has as a size and which `counts` leaves out of the stream.
+    price_steps = to_steps(np.nan_to_num(prices), instrument.price_scale, field=f"{side}_prices")
+    size_steps = to_steps(np.nan_to_num(sizes), instrument.size_scale, field=f"{side}_sizes")
+    # int64 wraps around in silence; a sum in doubles is off by far too little to miss that.
+    totals = size_steps.sum(axis=1, dtype=np.float64)
+    check_rows(
+        f"{side}_sizes", totals, totals >= _INT8_END, "has sizes that do not add up in 64 bits of steps"
+    )
+    best = price_steps[:, 0] if price_steps.shape[1] else np.zeros(len(counts), np.int64)
+    return [
+        Column(f"{side}_prices", "int8[]", price_steps, lengths=counts),
+        Column(f"{side}_sizes", "int8[]", size_steps, lengths=counts),
+        Column(f"best_{side}", "int8", best, None if counts.all() else counts > 0),
+        Column(f"{side}_volume", "int8", size_steps.sum(axis=1)),
+    ]
+
+
+def _books(columns: dict[str, Column], instrument: Instrument) -> OrderBookColumns:
+    return OrderBookColumns(
+        timestamps=columns["ts"].data,
+        bid_prices=_padded(columns["bid_prices"], instrument.price_scale),
+        bid_sizes=_padded(columns["bid_sizes"], instrument.size_scale),
+        ask_prices=_padded(columns["ask_prices"], instrument.price_scale),
+        ask_sizes=_padded(columns["ask_sizes"], instrument.size_scale),
+        last_update_ids=columns["last_update_id"].data,
+    )
+
+
+def _padded(column: Column, scale: int) -> NDArray[np.float64]:
+    values = from_steps(column.data, scale, "float")
+    lengths = column.lengths if column.lengths is not None else np.zeros(len(values), np.int64)
+    values[np.arange(values.shape[1]) >= lengths[:, None]] = np.nan
+    return values
