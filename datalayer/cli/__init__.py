@@ -1,0 +1,52 @@
+"""The `datalayer` command: one thin file per group."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from datalayer.cli import db, server
+from datalayer.cli.demo import demo
+from datalayer.config import URL_FORMS
+from datalayer.errors import DataLayerError
+
+app = typer.Typer(
+    name="datalayer",
+    help="The market-data layer of a trading system on TimescaleDB.",
+    epilog=f"The database is named by DATALAYER_DATABASE_URL: {URL_FORMS}.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(db.app, name="db")
+app.add_typer(server.app, name="server")
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"datalayer {version('datalayer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Run the command; an error that the library foresees is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except DataLayerError as exc:
+        typer.secho(f"error: {exc}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
