@@ -1,0 +1,261 @@
+"""The continuous aggregates hold what a recomputation from the rows gives, materialised or not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, text
+
+from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
+from datalayer.errors import InvalidInputError
+from datalayer.models import OrderBook
+from datalayer.timescale.compression import compress_chunks, compression_result, hypertable_size
+from tests.factories import MOMENT, order_book
+from tests.sample_rows import END, START, add_instrument, fill_every_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from datalayer.domain.timeframe import Timeframe
+
+Row = dict[str, Any]
+CANDLES = [(aggregate.name, aggregate.bucket) for aggregate in AGGREGATES["candles"]]
+BOOKS = [(aggregate.name, aggregate.bucket) for aggregate in AGGREGATES["order_books"]]
+
+
+async def rows_of(conn: AsyncConnection, relation: str, where: str = "true") -> list[Row]:
+    result = await conn.execute(text(f"SELECT * FROM {relation} WHERE {where} ORDER BY ts"))
+    return [dict(row) for row in result.mappings()]
+
+
+def recomputed(rows: list[Row], bucket: Timeframe, one: Callable[[datetime, list[Row]], Row]) -> list[Row]:
+    return [one(ts, list(group)) for ts, group in groupby(rows, key=lambda row: bucket.floor(row["ts"]))]
+
+
+def candle_of(ts: datetime, rows: list[Row]) -> Row:
+    counts = [row["trade_count"] for row in rows]
+    return {
+        "instrument_id": rows[0]["instrument_id"],
+        "ts": ts,
+        "open": rows[0]["open"],
+        "high": max(row["high"] for row in rows),
+        "low": min(row["low"] for row in rows),
+        "close": rows[-1]["close"],
+        "volume": sum(row["volume"] for row in rows),
+        "trade_count": None if None in counts else sum(counts),
+        "candle_count": len(rows),
+    }
+
+
+def book_of(ts: datetime, rows: list[Row]) -> Row:
+    quoted = [row for row in rows if row["best_bid"] is not None and row["best_ask"] is not None]
+    mids = [row["best_bid"] + row["best_ask"] for row in quoted] or [None]
+    spreads = [row["best_ask"] - row["best_bid"] for row in quoted]
+    volumes = [(row["bid_volume"], row["ask_volume"]) for row in rows]
+    return {
+        "instrument_id": rows[0]["instrument_id"],
+        "ts": ts,
+        "book_count": len(rows),
+        "quoted_count": len(quoted),
+        "mid2_open": mids[0],
+        "mid2_high": max(mids, default=None) if quoted else None,
+        "mid2_low": min(mids, default=None) if quoted else None,
+        "mid2_close": mids[-1],
+        "spread_min": min(spreads, default=None),
+        "spread_max": max(spreads, default=None),
+        "spread_sum": sum(spreads) if quoted else None,
+        "bid_volume_sum": sum(bid for bid, _ in volumes),
+        "ask_volume_sum": sum(ask for _, ask in volumes),
+        "imbalance_sum": pytest.approx(
+            sum((bid - ask) / (bid + ask) if bid + ask else 0 for bid, ask in volumes)
+        ),
+    }
+
+
+async def assert_aggregates_agree(conn: AsyncConnection) -> None:
+    candles = await rows_of(conn, "candles", "timeframe = 1")
+    for name, bucket in CANDLES:
+        assert await rows_of(conn, name) == recomputed(candles, bucket, candle_of)
+    books = await rows_of(conn, "order_books")
+    for name, bucket in BOOKS:
+        assert await rows_of(conn, name) == recomputed(books, bucket, book_of)
+
+
+async def test_nothing_refreshed_is_computed_at_query_time(conn: AsyncConnection) -> None:
+    await fill_every_table(conn)
+    await assert_aggregates_agree(conn)
+
+
+async def test_part_refreshed_and_part_not(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await fill_every_table(conn)
+    await refresh_aggregates(engine, "candles", START, START + timedelta(minutes=61))
+    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=2))
+    async with engine.begin() as conn:
+        later = text("""
+            INSERT INTO candles (ts, open, high, low, close, volume, timeframe, trade_count, instrument_id)
+            SELECT ts + INTERVAL '1 day', open, high + 1, low, close, volume, timeframe, trade_count, instrument_id FROM candles
+        """)
+        await conn.execute(later)
+        await assert_aggregates_agree(conn)
+
+
+async def test_refreshed_bottom_up_everything_is_materialised(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await fill_every_table(conn)
+    for _ in range(2):
+        await refresh_aggregates(engine, "candles", START + timedelta(minutes=1), END - timedelta(seconds=1))
+        await refresh_aggregates(engine, "order_books", START, END)
+    async with engine.connect() as conn:
+        await assert_aggregates_agree(conn)
+        watermarks = text("""
+            SELECT a.user_view_name, _timescaledb_functions.to_timestamp(w.watermark)
+            FROM _timescaledb_catalog.continuous_aggs_watermark AS w
+            JOIN _timescaledb_catalog.continuous_agg AS a USING (mat_hypertable_id)
+            WHERE a.user_view_schema = current_schema() AND a.user_view_name = ANY(:names)
+        """)
+        found = await conn.execute(watermarks, {"names": [name for name, _ in CANDLES]})
+        reached = {row[0]: row[1] for row in found}
+    assert reached == {
+        name: bucket.floor(END - timedelta(seconds=1)) + bucket.length for name, bucket in CANDLES
+    }
+
+
+async def test_history_written_behind_the_watermark_appears_after_a_refresh(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await fill_every_table(conn)
+    await refresh_aggregates(engine, "candles", START, END)
+    async with engine.begin() as conn:
+        await conn.execute(
+            text("UPDATE candles SET high = 500 WHERE ts = :ts"), {"ts": START + timedelta(seconds=90)}
+        )
+        assert (await rows_of(conn, "candles_1d"))[0]["high"] < 500
+    await refresh_aggregates(engine, "candles", START + timedelta(seconds=90), START + timedelta(seconds=91))
+    async with engine.connect() as conn:
+        await assert_aggregates_agree(conn)
+        assert (await rows_of(conn, "candles_1d"))[0]["high"] == 500
+
+
+async def test_rows_between_the_watermark_and_a_refreshed_range_stay_visible(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await fill_every_table(conn)
+    await refresh_aggregates(engine, "candles", START, START + timedelta(minutes=5))
+    await refresh_aggregates(engine, "candles", START + timedelta(minutes=90), START + timedelta(minutes=95))
+    async with engine.connect() as conn:
+        await assert_aggregates_agree(conn)
+
+
+async def test_a_refresh_up_to_now_leaves_the_forming_buckets_alive(engine: AsyncEngine) -> None:
+    insert_at = text("""
+        INSERT INTO candles (ts, open, high, low, close, volume, timeframe, trade_count, instrument_id)
+        SELECT ts, 2, 2, 2, 2, 1, 1, 1, :id FROM unnest(CAST(:moments AS timestamptz[])) AS ts
+    """)
+    async with engine.begin() as conn:
+        instrument_id = await add_instrument(conn)
+        now = (await conn.execute(text("SELECT date_trunc('second', now())"))).scalar_one()
+        moments = [now - n * timedelta(minutes=7) for n in range(1, 400)]
+        await conn.execute(insert_at, {"id": instrument_id, "moments": moments})
+    await refresh_aggregates(engine, "candles", moments[-1], now)
+    async with engine.begin() as conn:
+        await conn.execute(insert_at, {"id": instrument_id, "moments": [now, now + timedelta(seconds=1)]})
+        await assert_aggregates_agree(conn)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in CANDLES])
+async def test_after_a_night_without_jobs_nothing_vanishes(engine: AsyncEngine, name: str) -> None:
+    """A policy that runs again moves the watermark to now; rows behind its window would be out of sight."""
+    async with engine.begin() as conn:
+        instrument_id = await add_instrument(conn)
+        statement = text("""
+            INSERT INTO candles (ts, open, high, low, close, volume, timeframe, trade_count, instrument_id)
+            SELECT ts, 2, 2, 2, 2, 1, 1, 1, :id
+            FROM generate_series(date_trunc('minute', now()) - INTERVAL '9 days', now(), INTERVAL '7 minutes') AS ts
+        """)
+        await conn.execute(statement, {"id": instrument_id})
+        before = await rows_of(conn, name)
+    job = text(
+        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name LIKE '%refresh%' AND hypertable_name = :name"
+    )
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit.connect() as conn:
+        await conn.execute(text(f"CALL run_job({await conn.scalar(job, {'name': name})})"))
+        assert await rows_of(conn, name) == before
+
+
+async def test_a_trade_count_is_unknown_where_one_part_lacks_it(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await fill_every_table(conn)
+        await conn.execute(
+            text("UPDATE candles SET trade_count = NULL WHERE ts = :ts"),
+            {"ts": START + timedelta(minutes=90)},
+        )
+        await assert_aggregates_agree(conn)
+        assert [row["trade_count"] is None for row in await rows_of(conn, "candles_1h")] == [False, True]
+    await refresh_aggregates(engine, "candles", START, END)
+    async with engine.connect() as conn:
+        await assert_aggregates_agree(conn)
+
+
+async def test_candles_of_other_timeframes_do_not_enter(conn: AsyncConnection) -> None:
+    await fill_every_table(conn)
+    await conn.execute(text("UPDATE candles SET timeframe = 60"))
+    assert all([await rows_of(conn, name) == [] for name, _ in CANDLES])
+
+
+def books_with_empty_sides(instrument_id: int) -> list[Row]:
+    no_bids: Row = {"bid_prices": [], "bid_sizes": [], "best_bid": None, "bid_volume": 0}
+    no_asks: Row = {"ask_prices": [], "ask_sizes": [], "best_ask": None, "ask_volume": 0}
+    seconds: Sequence[Sequence[Row]] = ([no_bids, {}, no_asks], [no_bids | no_asks], [{}, no_bids])
+    return [
+        order_book(
+            instrument_id=instrument_id, ts=MOMENT + timedelta(seconds=second, milliseconds=10 * n), **change
+        )
+        for second, changes in enumerate(seconds)
+        for n, change in enumerate(changes)
+    ]
+
+
+async def test_books_with_an_empty_side_have_no_mid(conn: AsyncConnection) -> None:
+    instrument_id = await add_instrument(conn)
+    await conn.execute(insert(OrderBook), books_with_empty_sides(instrument_id))
+    books = await rows_of(conn, "order_books")
+    for name, bucket in BOOKS:
+        assert await rows_of(conn, name) == recomputed(books, bucket, book_of)
+    first, second, third = await rows_of(conn, "order_book_1s")
+    assert (first["quoted_count"], second["quoted_count"], third["quoted_count"]) == (1, 0, 1)
+    assert first["mid2_open"] == first["mid2_close"] == 203
+    assert second["mid2_open"] is second["spread_sum"] is None
+    assert second["imbalance_sum"] == 0
+    assert third["imbalance_sum"] == pytest.approx(-0.4 - 1)
+
+
+@pytest.mark.parametrize("relation", ["candles", "order_books", "candles_1m", "order_book_1s"])
+async def test_compression_changes_no_value(engine: AsyncEngine, relation: str) -> None:
+    async with engine.begin() as conn:
+        await fill_every_table(conn)
+    await refresh_aggregates(engine, "candles", START, END)
+    await refresh_aggregates(engine, "order_books", START, END)
+    async with engine.connect() as conn:
+        assert await compression_result(conn, relation) == await compression_result(conn, "trades")
+        before, size = await rows_of(conn, relation), await hypertable_size(conn, relation)
+    result = await compress_chunks(engine, relation)
+    assert result.chunks == 1
+    assert result.bytes_before > result.bytes_after > 0
+    assert await compress_chunks(engine, relation) == result
+    async with engine.connect() as conn:
+        assert await rows_of(conn, relation) == before
+        assert 0 < await hypertable_size(conn, relation) < size
+        await assert_aggregates_agree(conn)
+
+
+@pytest.mark.parametrize(("start", "end"), [(END, START), (START, START), (START.replace(tzinfo=None), END)])
+async def test_a_range_is_checked_before_anything_is_refreshed(
+    engine: AsyncEngine, start: datetime, end: datetime
+) -> None:
+    with pytest.raises(InvalidInputError, match="start"):
+        await refresh_aggregates(engine, "candles", start, end)
