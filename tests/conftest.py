@@ -58,7 +58,7 @@ def _no_settings_from_outside() -> Iterator[None]:
 async def database_url() -> AsyncIterator[str]:
     """Address of an empty database, gone at the end: an own one on the native server, else an embedded one."""
     if TEST_URL is None:
-        with EmbeddedTimescale() as embedded:
+        with EmbeddedTimescale(background_jobs=False) as embedded:
             yield embedded.url
         return
     server = parse_database_url(TEST_URL)
@@ -76,14 +76,9 @@ async def database_url() -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def migrated(database_url: str) -> Settings:
-    """Settings of the database, migrated to head in `public`, its policies paused."""
+    """Settings of the database, migrated to head in `public`."""
     settings = Settings.load(database_url=database_url)
     await migrations.upgrade(settings)
-    # The embedded server runs due jobs by itself; see above.
-    await _administer(
-        make_url(database_url),
-        "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL",
-    )
     return settings
 
 

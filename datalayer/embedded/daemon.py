@@ -60,7 +60,7 @@ def start_daemon(
             without TCP.
     """
     path = path.expanduser().absolute()
-    session = open_session(path, Wish(cache_dir, tcp=tcp, daemon=True, on_progress=on_progress))
+    session = open_session(path, Wish(cache_dir, tcp=tcp, jobs=True, daemon=True, on_progress=on_progress))
     try:
         if session.joined:
             _require_as_wished(session, tcp=tcp)

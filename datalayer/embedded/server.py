@@ -34,6 +34,7 @@ class EmbeddedTimescale:
         path: folder of the database, created if absent, closed to other users; on a local disk (its lock does not
             hold on network file systems). None: in memory, private to this object, gone with it.
         tcp: listen on a free port of 127.0.0.1 too, with a generated password that `url` holds. Not for joining.
+        background_jobs: run due policies by itself; False: only when `run_due_jobs` asks. Not for joining.
         settings: read from the environment if not given; only `cache_dir` matters here.
         on_progress: called with one line of text at each step of a start, from the thread that starts.
     """
@@ -43,12 +44,15 @@ class EmbeddedTimescale:
         path: str | Path | None = None,
         *,
         tcp: bool = False,
+        background_jobs: bool = True,
         settings: Settings | None = None,
         on_progress: Callable[[str], None] | None = None,
     ) -> None:
         self._path = None if path is None else Path(path).expanduser().absolute()
         cache_dir = (settings or Settings.load()).cache_dir
-        self._wish = Wish(cache_dir, tcp=tcp, daemon=False, on_progress=on_progress or _say_nothing)
+        self._wish = Wish(
+            cache_dir, tcp=tcp, jobs=background_jobs, daemon=False, on_progress=on_progress or _say_nothing
+        )
         self._guard = threading.Lock()
         self._session: Session | None = None
         self._finalizer: weakref.finalize[..., EmbeddedTimescale] | None = None

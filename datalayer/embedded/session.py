@@ -45,12 +45,14 @@ class Wish:
     Attributes:
         cache_dir: where the runtime is installed.
         tcp: listen on a loopback port too, with a generated password.
+        jobs: run due jobs by itself, not only when asked.
         daemon: run until stopped, not until the last lease is given back.
         on_progress: told each step in words.
     """
 
     cache_dir: Path
     tcp: bool
+    jobs: bool
     daemon: bool
     on_progress: Callable[[str], None]
 
@@ -254,6 +256,8 @@ def _command(folder: DatabaseFolder | None, socket_dir: Path, runtime: Path, wis
     command += ["--lifetime", "daemon" if wish.daemon else "leases"]
     if folder is not None:
         command += ["--state-file", str(folder.jobs)]
+    if not wish.jobs:
+        command += ["--jobs-interval-ms", "0"]
     if wish.tcp:
         command += ["--tcp-port", "0"]
     return command

@@ -108,3 +108,13 @@ def test_due_jobs_run_on_request(embedded: EmbeddedTimescale, conn: psycopg.Conn
     assert conn.execute("SELECT count(*) FROM done").fetchone() == (1,)
     assert [found.runs for found in embedded.status().jobs if found.job_id == job] == [1]
     assert job not in [found.job_id for found in embedded.run_due_jobs()]
+
+
+def test_without_background_jobs_a_due_policy_runs_only_when_asked() -> None:
+    with EmbeddedTimescale(background_jobs=False) as own:
+        with psycopg.connect(own.url.replace("+asyncpg", "", 1), autocommit=True) as conn:
+            for statement in filter(str.strip, (SCHEMA + POLICIES).split(";\n")):
+                conn.execute(statement)
+        time.sleep(2.5)  # the ticker would have come by twice
+        assert {job.runs for job in own.status().jobs} == {0}
+        assert {job.runs for job in own.run_due_jobs()} == {1}

@@ -17,7 +17,7 @@ export class Jobs {
   constructor(scheduler, { stateFile, interval, log }) {
     Object.assign(this, { scheduler, stateFile, interval, log })
     this.#runs = readState(stateFile)
-    this.#timer = setTimeout(() => this.#tick(), interval).unref()
+    if (interval) this.#timer = setTimeout(() => this.#tick(), interval).unref() // 0: only when asked
   }
 
   stop() {
