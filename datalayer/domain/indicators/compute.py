@@ -1,0 +1,92 @@
+"""Indicators of a frame of candles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import pandas as pd
+
+from datalayer.domain.indicators.library import load_talib
+from datalayer.domain.indicators.runs import Gaps, float_columns, open_times, stream_runs
+from datalayer.domain.timeframe import Timeframe
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+    from datalayer.domain.indicators.spec import Indicator, Recipe
+
+
+def compute_indicators(
+    candles: pd.DataFrame,
+    indicators: Sequence[Indicator],
+    *,
+    timeframe: Timeframe | str,
+    gaps: Gaps = "restart",
+) -> pd.DataFrame:
+    """Return indicators of candles, each row from that row and earlier ones only.
+
+    A row is named by its candle's open time `ts`, as the candle is, and uses its close: it is known from
+    `ts + timeframe` on. The row of a forming candle is as provisional as the candle.
+
+    A candle that is missing, or has NaN where an indicator reads, is a gap. With `gaps="restart"` no value reaches across
+    one: its own row is NaN, and after it the indicator warms up as at the start. With `gaps="bridge"` the rows that exist
+    count as if they followed each other; that suits markets whose silent candles are not stored.
+
+    The first `lookback_rows` rows are NaN. EMA, MACD, RSI and ATR depend on where the candles start beyond that: load
+    `settled_rows(timeframe)` candles up to the first row that matters, else a short history (live) and a long one
+    (backtest) differ. EMA(20) needs 228, MACD(12, 26, 9) 397, RSI(14) and ATR(14) 295. Even then, and for moving windows
+    too, the last digits may differ (`python -m benchmarks.indicators` says how much).
+
+    Args:
+        candles: indexed by aware open times, rising, on the grid of the timeframe; float64 columns, of which those that
+            the indicators read must be there (`open`, `high`, `low`, `close`, `volume`). Is not changed.
+        indicators: which ones; no two may make the same column.
+        timeframe: length of the candles.
+        gaps: see above.
+
+    Returns:
+        A frame with the index of `candles` and a float64 column for each of `indicator.columns`, in order. NaN where there
+        is no value yet, or none is defined.
+
+    Raises:
+        InvalidInputError: the candles or an argument are not as described. Names the field, the value and the row.
+        ConfigurationError: TA-Lib is missing, too old, or set up differently in this process. Says what to do.
+    """
+    length = Timeframe.parse(timeframe)
+    _check_arguments(indicators, gaps)
+    talib = load_talib()
+    times = open_times(candles, length)
+    columns = float_columns(candles, dict.fromkeys(name for one in indicators for name in one.recipe.inputs))
+    made: dict[str, NDArray[np.float64]] = {}
+    for one in indicators:
+        inputs = [columns[name] for name in one.recipe.inputs]
+        usable = np.logical_and.reduce([~np.isnan(column) for column in inputs])
+        runs = stream_runs(times, usable, length, gaps, by_day=one.recipe.by_day)
+        made |= _over_runs(talib, one.recipe, inputs, runs)
+    return pd.DataFrame(made, index=candles.index)
+
+
+def _over_runs(
+    talib: ModuleType, recipe: Recipe, inputs: list[NDArray[np.float64]], runs: Iterator[NDArray[np.intp]]
+) -> dict[str, NDArray[np.float64]]:
+    made = {name: np.full(len(inputs[0]), np.nan) for name in recipe.columns}
+    for run in runs:
+        if len(run) > recipe.lookback_rows:
+            values = recipe.compute(talib, *(column[run] for column in inputs))
+            for name, column in zip(recipe.columns, values, strict=True):
+                made[name][run] = column
+    return made
+
+
+def _check_arguments(indicators: Sequence[Indicator], gaps: str) -> None:
+    if gaps not in get_args(Gaps):
+        raise InvalidInputError("gaps", gaps, f"use one of {', '.join(get_args(Gaps))}")
+    names = [name for one in indicators for name in one.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInputError("indicators", name, "two of them make this column; ask for it once")
