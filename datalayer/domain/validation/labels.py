@@ -1,0 +1,63 @@
+"""Symbol and timeframe, where records carry them: those that the batch is said to have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datalayer.domain.symbols import canonical_symbol
+from datalayer.domain.timeframe import Timeframe
+from datalayer.domain.validation.rules import Rule
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datalayer.domain.instrument import Instrument
+    from datalayer.domain.validation.findings import Findings
+    from datalayer.domain.validation.raw_columns import RawColumns
+
+
+def check_labels(
+    raw: RawColumns, findings: Findings, instrument: Instrument, timeframe: Timeframe | None = None
+) -> None:
+    """Refuse rows of another symbol or timeframe; a row that carries none is taken to be of this one."""
+    if "symbol" in raw:
+        _check(
+            raw["symbol"],
+            findings,
+            Rule.SYMBOL,
+            "symbol",
+            lambda text: canonical_symbol(text) == instrument.symbol,
+        )
+    if "timeframe" in raw and timeframe is not None:
+        _check(
+            raw["timeframe"],
+            findings,
+            Rule.TIMEFRAME,
+            "timeframe",
+            lambda text: Timeframe.parse(text) is timeframe,
+        )
+
+
+def _check(column: Any, findings: Findings, rule: Rule, field: str, fits: Callable[[Any], bool]) -> None:
+    known: dict[Any, bool] = {}
+    wrong = np.zeros(len(column), dtype=bool)
+    for row, value in enumerate(np.asarray(column, dtype=object)):
+        if value is None:
+            continue
+        if not isinstance(value, str | Timeframe):
+            wrong[row] = True
+            continue
+        if value not in known:
+            known[value] = _fits(fits, value)
+        wrong[row] = not known[value]
+    findings.refuse(wrong, rule, field)
+
+
+def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return fits(value)
+    except InvalidInputError:
+        return False

@@ -1,0 +1,127 @@
+"""What callers hand in — frames, columns, records, value types — as columns of raw values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RawColumns: TypeAlias = dict[str, Any]
+"""Values as given, by column: arrays, Series or indexes, all of one length. The time is `ts`, whatever it was called."""
+
+_TIME_NAMES = ("ts", "timestamp", "timestamps")
+
+
+def raw_columns(data: Any, required: Sequence[str], optional: Sequence[str]) -> RawColumns:
+    """Return the columns of a frame, of a mapping of columns, or of a sequence of records.
+
+    A record that lacks a field has None there. Columns beyond the known ones are kept, for the sake of what is rejected.
+
+    Args:
+        data: a DataFrame (its DatetimeIndex, if it has one, is the time), a mapping of columns, or a sequence of
+            records, each a mapping of values or an object with attributes.
+        required: names of the columns that must be there.
+        optional: names of others that mean something.
+
+    Raises:
+        InvalidInputError: a column is missing or twice, columns differ in length, or `data` is none of these.
+    """
+    if isinstance(data, pd.DataFrame):
+        columns = _of_frame(data)
+    elif isinstance(data, Mapping):
+        columns = _of_mapping(data)
+    elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
+        return _of_records(data, [*required, *optional])
+    else:
+        raise InvalidInputError(
+            "data", type(data).__name__, "give a DataFrame, a mapping of columns or a sequence of records"
+        )
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise InvalidInputError("columns", list(map(str, columns)), f"missing: {', '.join(missing)}")
+    return columns
+
+
+def record_fields(record: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of one record: all of a mapping or a dataclass, the known ones of another object."""
+    if isinstance(record, Mapping):
+        given = {str(name): value for name, value in record.items()}
+    else:
+        known = [f.name for f in dataclass_fields(record)] if is_dataclass(record) else names
+        given = {name: getattr(record, name) for name in known if hasattr(record, name)}
+    return _with_ts(given)
+
+
+def object_array(values: Sequence[Any]) -> NDArray[Any]:
+    """Return a one-dimensional array of the very objects; numpy alone would make text of a number beside a text."""
+    array = np.empty(len(values), dtype=object)
+    for position, value in enumerate(values):
+        array[position] = value
+    return array
+
+
+def row_count(columns: RawColumns) -> int:
+    """Return the number of rows."""
+    return len(columns["ts"])
+
+
+def raw_value(column: Any, row: int) -> Any:
+    """Return one value as given; a number of numpy's as that of Python."""
+    value = column.iloc[row] if isinstance(column, pd.Series) else column[row]
+    return value.item() if isinstance(value, np.number | np.bool_) else value
+
+
+def _of_frame(frame: pd.DataFrame) -> RawColumns:
+    repeated = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+    if repeated:
+        raise InvalidInputError("columns", repeated, "each column may be there once only")
+    columns: dict[str, Any] = {str(name): frame[name] for name in frame.columns}
+    if isinstance(frame.index, pd.DatetimeIndex):
+        columns = {"ts": frame.index} | {n: c for n, c in columns.items() if n not in _TIME_NAMES}
+    return _with_ts(columns)
+
+
+def _of_mapping(data: Mapping[Any, Any]) -> RawColumns:
+    columns = _with_ts({str(name): _column(str(name), values) for name, values in data.items()})
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInputError("columns", lengths, "all columns need the same number of rows")
+    return columns
+
+
+def _column(name: str, values: Any) -> Any:
+    if (
+        isinstance(values, pd.Series | pd.Index | np.ndarray | pd.api.extensions.ExtensionArray)
+        and values.ndim
+    ):
+        return values
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes):
+        return _plain(values)
+    raise InvalidInputError(name, type(values).__name__, "give a column: an array, a Series or a list")
+
+
+def _of_records(records: Sequence[Any], names: Sequence[str]) -> RawColumns:
+    rows = [record_fields(record, names) for record in records]
+    known = dict.fromkeys(names) | {name: None for row in rows for name in row}
+    return {name: _plain([row.get(name) for row in rows]) for name in known}
+
+
+def _plain(values: Sequence[Any]) -> NDArray[Any]:
+    # Plain floats go by columns; anything else stays the object it is.
+    if all(type(value) is float for value in values):
+        return np.array(values, dtype=np.float64)
+    return object_array(values)
+
+
+def _with_ts(columns: dict[str, Any]) -> dict[str, Any]:
+    named = next((name for name in _TIME_NAMES if name in columns), "ts")
+    return {"ts" if name == named else name: values for name, values in columns.items()}
