@@ -14,16 +14,25 @@ E8_DIGITS: Final = 8
 E8: Final = 10**E8_DIGITS
 
 _DECIMAL: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,8})?")
-_INT64_MAX: Final = 2**63 - 1
+INT64_MAX: Final = 2**63 - 1
 # Binance sends microseconds where `timeUnit=MICROSECOND` was asked for; the two cannot be confused between 1970 and 5138.
-_TIME_MS_LIMIT: Final = 10**14
+TIME_MS_LIMIT: Final = 10**14
 _SHOWN_CHARS: Final = 80
 
 
 def fault(field: str, value: Any, hint: str) -> InvalidInputError:
     """Return the error for a field, with a value that is shortened: a malformed message may be of any length."""
-    text = value if isinstance(value, (bool, int, float, type(None))) else str(value)
-    return InvalidInputError(field, text[:_SHOWN_CHARS] if isinstance(text, str) else text, hint)
+    return InvalidInputError(field, _shown(value), hint)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bool | float | type(None)) or (isinstance(value, int) and abs(value) <= INT64_MAX):
+        return value
+    try:
+        return str(value)[:_SHOWN_CHARS]
+    except RecursionError:
+        # How deep lists may lie in lists differs between reading and showing them, and between Pythons.
+        return f"<{type(value).__name__}>"
 
 
 def read(message: Mapping[str, Any], key: str, field: str) -> Any:
@@ -45,7 +54,7 @@ def read_integer(message: Mapping[str, Any], key: str, field: str) -> int:
         InvalidInputError: absent, or anything else (a boolean and `1.0` are not whole numbers here).
     """
     value = read(message, key, field)
-    if type(value) is not int or not 0 <= value <= _INT64_MAX:
+    if type(value) is not int or not 0 <= value <= INT64_MAX:
         raise fault(field, value, "must be a whole number from 0 to 2**63-1")
     return value
 
@@ -57,7 +66,7 @@ def read_time_ms(message: Mapping[str, Any], key: str, field: str) -> int:
         InvalidInputError: absent, no whole number, or of a size that only microseconds have.
     """
     value = read_integer(message, key, field)
-    if value >= _TIME_MS_LIMIT:
+    if value >= TIME_MS_LIMIT:
         raise fault(field, value, "must be in milliseconds; this has the size of microseconds")
     return value
 
@@ -75,14 +84,14 @@ def read_boolean(message: Mapping[str, Any], key: str, field: str) -> bool:
 
 
 def read_text(message: Mapping[str, Any], key: str, field: str) -> str:
-    """Return a non-empty text.
+    """Return a non-empty text of printable characters; NUL and half a surrogate pair could not be stored.
 
     Raises:
-        InvalidInputError: absent, empty or no text.
+        InvalidInputError: absent, empty or no such text.
     """
     value = read(message, key, field)
-    if not isinstance(value, str) or not value:
-        raise fault(field, value, "must be a text")
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise fault(field, value, "must be a printable text")
     return value
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from datalayer.errors import InvalidInputError
 from datalayer.integrations.binance.fields import (
+    INT64_MAX,
     fault,
     read_boolean,
     read_e8,
@@ -22,6 +23,7 @@ from datalayer.integrations.binance.fields import (
     read_text,
     read_time_ms,
 )
+from datalayer.integrations.binance.klines import Kline, read_kline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +33,8 @@ Levels: TypeAlias = tuple[tuple[int, int], ...]
 
 BUY: Final = 1
 SELL: Final = -1
+
+_KIND_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class UnknownMessage:
     kind: str
 
 
-Message: TypeAlias = Trade | DepthDiff | DepthSnapshot | BookTicker | UnknownMessage
+Message: TypeAlias = Trade | DepthDiff | DepthSnapshot | BookTicker | Kline | UnknownMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,8 @@ def parse_capture_line(line: str | bytes) -> CaptureLine:
         InvalidInputError: names the field that is malformed.
     """
     stamp, _, payload = line.strip().partition(b" " if isinstance(line, bytes) else " ")  # type: ignore[arg-type]
-    if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= len(str(2**63))):
+    digits = stamp.isascii() and stamp.isdigit() and len(stamp) <= len(str(INT64_MAX))
+    if not digits or int(stamp) > INT64_MAX:
         raise fault(
             "receive_time_ns", stamp, "a line starts with the receive time in nanoseconds, then a space"
         )
@@ -157,7 +162,15 @@ def _parse_document(document: Mapping[str, Any]) -> Message:
         return _snapshot(body)
     kind = body.get("e") or stream.partition("@")[2].partition("@")[0] or _kind_without_name(body)
     parser = _PARSERS.get(kind) if isinstance(kind, str) else None
-    return parser(body) if parser else UnknownMessage(str(kind or ""))
+    return parser(body) if parser else UnknownMessage(_shown_kind(kind))
+
+
+def _shown_kind(kind: Any) -> str:
+    # Kinds are counted and logged, so a malformed one must neither be long nor hold what no log or database takes.
+    if not isinstance(kind, str | int):
+        return ""
+    short = str(kind)[:_KIND_CHARS] if isinstance(kind, str) or abs(kind) <= INT64_MAX else ""
+    return short if short.isprintable() else ""
 
 
 def _kind_without_name(body: Mapping[str, Any]) -> str:
@@ -218,4 +231,5 @@ _PARSERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Message]]] = {
     "trade": _trade,
     "depthUpdate": _depth_diff,
     "bookTicker": _book_ticker,
+    "kline": read_kline,
 }

@@ -83,7 +83,7 @@ def test_book_ticker_with_and_without_stream_name() -> None:
     ("document", "kind"),
     [
         ({"result": None, "id": 1}, ""),
-        ({"e": "kline", "s": "BTCUSDT"}, "kline"),
+        ({"e": "aggTrade", "s": "BTCUSDT"}, "aggTrade"),
         ({"stream": "!ticker@arr", "data": {}}, "arr"),
         ({"e": 7}, "7"),
     ],
