@@ -8,6 +8,7 @@ import numpy as np
 
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
+from datalayer.domain.validation.raw_columns import is_absent
 from datalayer.domain.validation.rules import Rule
 from datalayer.errors import InvalidInputError
 
@@ -24,35 +25,28 @@ def check_labels(
 ) -> None:
     """Refuse rows of another symbol or timeframe; a row that carries none is taken to be of this one."""
     if "symbol" in raw:
-        _check(
-            raw["symbol"],
-            findings,
-            Rule.SYMBOL,
-            "symbol",
-            lambda text: canonical_symbol(text) == instrument.symbol,
-        )
+        _check(raw["symbol"], findings, Rule.SYMBOL, "symbol", lambda text: _is_symbol(text, instrument))
     if "timeframe" in raw and timeframe is not None:
         _check(
             raw["timeframe"],
             findings,
             Rule.TIMEFRAME,
             "timeframe",
-            lambda text: Timeframe.parse(text) is timeframe,
+            lambda text: _is_timeframe(text, timeframe),
         )
 
 
 def _check(column: Any, findings: Findings, rule: Rule, field: str, fits: Callable[[Any], bool]) -> None:
+    values = np.asarray(column, dtype=object)
+    wrong = np.zeros(len(values), dtype=bool)
     known: dict[Any, bool] = {}
-    wrong = np.zeros(len(column), dtype=bool)
-    for row, value in enumerate(np.asarray(column, dtype=object)):
-        if value is None:
-            continue
-        if not isinstance(value, str | Timeframe):
-            wrong[row] = True
-            continue
-        if value not in known:
-            known[value] = _fits(fits, value)
-        wrong[row] = not known[value]
+    for row, value in enumerate(values):
+        if isinstance(value, str | Timeframe):
+            if value not in known:
+                known[value] = _fits(fits, value)
+            wrong[row] = not known[value]
+        else:
+            wrong[row] = not is_absent(value)
     findings.refuse(wrong, rule, field)
 
 
@@ -61,3 +55,11 @@ def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
         return fits(value)
     except InvalidInputError:
         return False
+
+
+def _is_symbol(text: Any, instrument: Instrument) -> bool:
+    return isinstance(text, str) and canonical_symbol(text) == instrument.symbol
+
+
+def _is_timeframe(text: Any, timeframe: Timeframe) -> bool:
+    return Timeframe.parse(text) is timeframe

@@ -84,7 +84,7 @@ def refuse_levels(
     wrong: NDArray[np.bool_], findings: Findings, rule: Rule, field: str, places: NDArray[np.int64]
 ) -> None:
     """Refuse books with a wrong level; the first such level of each is the one that is named."""
-    books: NDArray[np.bool_] = wrong.any(axis=1)
+    books = np.asarray(wrong.any(axis=1))
     if books.any():
         first = np.argmax(wrong, axis=1)
         findings.refuse(books, rule, field, places[np.arange(len(wrong)), first])

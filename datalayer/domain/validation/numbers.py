@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from datalayer.domain.steps import MAX_STEPS, from_steps, to_steps
-from datalayer.domain.validation.raw_columns import object_array
+from datalayer.domain.validation.raw_columns import is_absent, object_array
 from datalayer.domain.validation.rules import Rule
 from datalayer.errors import InvalidInputError, ScaleError
 
@@ -133,12 +133,8 @@ def value_array(column: Any) -> NDArray[Any]:
 def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     if values.dtype.kind == "O":
         # Not by pandas.isna, which compares values and so fails at a signalling NaN of Decimal.
-        return np.array([_is_absent(v) or (isinstance(v, float) and isnan(v)) for v in values], dtype=bool)
+        return np.array([is_absent(v) or (isinstance(v, float) and isnan(v)) for v in values], dtype=bool)
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
-
-
-def _is_absent(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT
 
 
 def _suspects(values: NDArray[Any], scale: int) -> NDArray[np.bool_]:
@@ -154,7 +150,7 @@ def _suspects(values: NDArray[Any], scale: int) -> NDArray[np.bool_]:
 
 
 def _single(value: Any, scale: int, field: str) -> tuple[Rule | None, int]:
-    if _is_absent(value):
+    if is_absent(value):
         return Rule.PRESENT, 0
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_STEPS:
         return Rule.REPRESENTABLE, 0

@@ -69,6 +69,11 @@ def object_array(values: Sequence[Any]) -> NDArray[Any]:
     return array
 
 
+def is_absent(value: Any) -> bool:
+    """Tell whether a value is one of those that say that there is none. NaN of a float is a number that is not finite."""
+    return value is None or value is pd.NA or value is pd.NaT
+
+
 def row_count(columns: RawColumns) -> int:
     """Return the number of rows."""
     return len(columns["ts"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.validation.raw_columns import is_absent
 from datalayer.domain.validation.rules import Rule
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _of_objects(column: Any, findings: Findings) -> NDArray[np.int64]:
 
 
 def _fault(value: Any) -> Rule | None:
-    if value is None or value is pd.NaT or value is pd.NA:
+    if is_absent(value):
         return Rule.PRESENT
     if isinstance(value, np.datetime64):
         return Rule.UTC
