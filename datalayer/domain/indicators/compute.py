@@ -72,13 +72,16 @@ def compute_indicators(
 
 
 def _over_runs(
-    talib: ModuleType, recipe: Recipe, inputs: list[NDArray[np.float64]], runs: Iterator[NDArray[np.intp]]
+    talib: ModuleType,
+    recipe: Recipe,
+    inputs: list[NDArray[np.float64]],
+    runs: Iterator[slice | NDArray[np.intp]],
 ) -> dict[str, NDArray[np.float64]]:
     made = {name: np.full(len(inputs[0]), np.nan) for name in recipe.columns}
     for run in runs:
-        if len(run) > recipe.lookback_rows:
-            values = recipe.compute(talib, *(column[run] for column in inputs))
-            for name, column in zip(recipe.columns, values, strict=True):
+        columns = [column[run] for column in inputs]
+        if len(columns[0]) > recipe.lookback_rows:
+            for name, column in zip(recipe.columns, recipe.compute(talib, *columns), strict=True):
                 made[name][run] = column
     return made
 

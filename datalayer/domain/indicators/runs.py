@@ -59,7 +59,7 @@ def float_columns(candles: pd.DataFrame, names: Iterable[str]) -> dict[str, NDAr
         series: pd.Series[Any] = candles[name]
         if series.dtype != np.dtype("float64"):
             raise InvalidInputError(name, str(series.dtype), "indicators are computed from float64")
-        values = series.to_numpy()
+        values = np.ascontiguousarray(series.to_numpy())
         if np.isinf(values).any():
             row = int(np.argmax(np.isinf(values)))
             raise InvalidInputError(name, float(values[row]), f"row {row} is not finite; NaN marks a gap")
@@ -74,7 +74,7 @@ def stream_runs(
     gaps: Gaps,
     *,
     by_day: bool,
-) -> Iterator[NDArray[np.intp]]:
+) -> Iterator[slice | NDArray[np.intp]]:
     """Yield the rows of each run, in order.
 
     Args:
@@ -85,18 +85,19 @@ def stream_runs(
         by_day: whether a run also ends at midnight UTC, and counts only if the frame reaches back to its midnight.
 
     Yields:
-        int row numbers `[at least 1]`, rising.
+        A slice where the rows follow each other, which costs no copy; else their numbers, rising.
     """
     rows = np.flatnonzero(usable)
-    moments, days = times[rows], times[rows].astype("datetime64[D]")
+    moments = times[rows]
     ends = np.zeros(max(len(rows) - 1, 0), dtype=bool)
     if gaps == "restart":
         ends |= np.diff(moments) != np.timedelta64(timeframe.value, "s")
     if by_day:
-        ends |= np.diff(days) != np.timedelta64(0, "D")
+        ends |= np.diff(moments.astype("datetime64[D]")) != np.timedelta64(0, "D")
     for run in np.split(rows, np.flatnonzero(ends) + 1):
         if len(run) and (not by_day or _reaches_midnight(times, run[0], gaps)):
-            yield run
+            contiguous = run[-1] - run[0] + 1 == len(run)
+            yield slice(int(run[0]), int(run[-1]) + 1) if contiguous else run
 
 
 def _reaches_midnight(times: NDArray[np.datetime64], row: np.intp, gaps: Gaps) -> bool:
