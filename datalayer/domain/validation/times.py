@@ -83,7 +83,7 @@ def _of_objects(column: Any, findings: Findings) -> NDArray[np.int64]:
     times = np.full(len(values), UNREADABLE)
     for row, value in enumerate(values):
         faults[row] = _fault(value)
-        if faults[row] is None:
+        if faults[row] in (None, Rule.MICROSECONDS):
             # Not by astimezone: the first and the last year have times that leave the calendar on the way.
             times[row] = (
                 value.replace(tzinfo=None) - _EPOCH.replace(tzinfo=None) - value.utcoffset()
