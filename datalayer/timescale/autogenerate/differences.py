@@ -1,0 +1,221 @@
+"""The differences, by kind; `order` puts them in a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.exc import DBAPIError
+
+from datalayer.errors import ConfigurationError
+from datalayer.timescale.operations import (
+    AddPolicyOp,
+    AlterCompressionOp,
+    AlterContinuousAggregateOp,
+    AlterHypertableOp,
+    AlterPolicyOp,
+    CreateContinuousAggregateOp,
+    CreateHypertableOp,
+    DisableCompressionOp,
+    DropContinuousAggregateOp,
+    DropHypertableOp,
+    EnableCompressionOp,
+    RemovePolicyOp,
+    ReplaceContinuousAggregatesOp,
+    TimescaleOp,
+)
+from datalayer.timescale.operations.policies import settings_of
+from datalayer.timescale.quoting import statement
+from datalayer.timescale.specs import PolicyKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+    from datalayer.timescale.introspection import Found
+    from datalayer.timescale.specs import AggregateSpec, Compression, HypertableSpec, Key, Policy, Relation
+
+_NOT_COMPARED_IF_NONE: Final = ("phase", "buckets_per_batch", "newest_first")
+_VIEW: Final = "pg_temp.datalayer_timescale_comparison"
+
+
+@dataclass(slots=True)
+class Differences:
+    """Operations by kind.
+
+    Attributes:
+        connection: to the server that is compared.
+        found: what is on it.
+        created: for each declared hypertable that is none yet, what makes it one.
+        removed: for each hypertable that is not declared, what undoes it and what goes with it.
+        dropped_aggregates: those that are not declared, readers first, each behind what goes with it.
+        replaced: those with another definition, and all that read them.
+        created_aggregates: those that are not there yet, sources first.
+        altered: of hypertables and aggregates, what changes in place.
+        removed_compression: of what stays.
+        compression: what is switched on or changed.
+        removed_policies: of what stays.
+        policies: what is made or changed.
+    """
+
+    connection: Connection
+    found: Found
+    created: dict[Key, CreateHypertableOp] = field(default_factory=dict)
+    removed: dict[Key, list[TimescaleOp]] = field(default_factory=dict)
+    dropped_aggregates: list[TimescaleOp] = field(default_factory=list)
+    replaced: list[TimescaleOp] = field(default_factory=list)
+    created_aggregates: list[TimescaleOp] = field(default_factory=list)
+    altered: list[TimescaleOp] = field(default_factory=list)
+    removed_compression: list[TimescaleOp] = field(default_factory=list)
+    compression: list[TimescaleOp] = field(default_factory=list)
+    removed_policies: list[TimescaleOp] = field(default_factory=list)
+    policies: list[AddPolicyOp | AlterPolicyOp] = field(default_factory=list)
+
+    def add_hypertable(self, declared: HypertableSpec, found: HypertableSpec | None) -> None:
+        """Compare a declared hypertable with what is on the server; None: nothing or a table."""
+        if found is None:
+            self.created[declared.key] = CreateHypertableOp(declared, migrate_data=True)
+            self._add_extras(declared, None)
+            return
+        _refuse_other_dimensions(declared, found)
+        if (
+            declared.chunk_interval not in {None, found.chunk_interval}
+            and declared.chunk_interval is not None
+        ):
+            self.altered.append(
+                AlterHypertableOp(
+                    declared.name, declared.schema, declared.chunk_interval, found.chunk_interval
+                )
+            )
+        self._add_extras(declared, found)
+
+    def remove_hypertable(self, found: HypertableSpec) -> None:
+        """Undo a hypertable that is not declared."""
+        self.removed[found.key] = [
+            *_without_extras(found),
+            DropHypertableOp(found.name, found.schema, spec=found),
+        ]
+
+    def add_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> None:
+        """Compare all continuous aggregates."""
+        for key, found in reversed(list(self.found.aggregates.items())):
+            if key not in declared:
+                self.dropped_aggregates += [
+                    *_with_relation(_without_extras(found)),
+                    DropContinuousAggregateOp(found.name, found.schema, spec=found),
+                ]
+        for key, spec in declared.items():
+            existing = self.found.aggregates.get(key)
+            if existing is None:
+                self.created_aggregates.append(CreateContinuousAggregateOp(spec))
+            else:
+                self._alter_aggregate(spec, existing)
+            self._add_extras(spec, existing)
+        self._replace_aggregates(declared)
+
+    def _replace_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> None:
+        changed: dict[str | None, dict[str, tuple[str, str]]] = {}
+        rebuilt: set[Key] = set()
+        for key, spec in declared.items():
+            found = self.found.aggregates.get(key)
+            if found is not None and (rebuilt & set(spec.sources) or self._differs(spec, found)):
+                rebuilt.add(key)
+                changed.setdefault(spec.schema, {})[spec.name] = (spec.definition, found.definition)
+        for schema, definitions in changed.items():
+            new = {name: pair[0] for name, pair in definitions.items()}
+            old = {name: pair[1] for name, pair in definitions.items()}
+            self.replaced.append(ReplaceContinuousAggregatesOp(schema, new, old))
+
+    def _differs(self, declared: AggregateSpec, found: AggregateSpec) -> bool:
+        """Let the server write the declared definition in its own words, and compare those."""
+        transaction = self.connection.begin_nested()
+        try:
+            self.connection.execute(statement(f"CREATE TEMPORARY VIEW {_VIEW[8:]} AS {declared.definition}"))
+            words = self.connection.scalar(statement(f"SELECT pg_get_viewdef('{_VIEW}'::regclass)"))
+        except DBAPIError:
+            return True  # it reads something that is not there yet
+        finally:
+            transaction.rollback()
+        return str(words).rstrip(";").split() != found.definition.split()
+
+    def _alter_aggregate(self, declared: AggregateSpec, found: AggregateSpec) -> None:
+        names = ["materialized_only", "comment"]
+        names += ["chunk_interval"] if declared.chunk_interval is not None else []
+        changes = {name: getattr(declared, name) for name in names if _differ(declared, found, name)}
+        if changes:
+            existing = {name: getattr(found, name) for name in changes}
+            self.altered.append(AlterContinuousAggregateOp(declared.name, declared.schema, changes, existing))
+
+    def _add_extras(self, declared: Relation, found: Relation | None) -> None:
+        self._compare_compression(declared, found.compression if found else None, is_new=found is None)
+        for kind in PolicyKind:
+            self._compare_policy(
+                declared,
+                declared.find_policy(kind),
+                found.find_policy(kind) if found else None,
+                is_new=found is None,
+            )
+
+    def _compare_compression(self, declared: Relation, found: Compression | None, *, is_new: bool) -> None:
+        name, schema, wanted = declared.name, declared.schema, declared.compression
+        if wanted is None and found is not None:
+            self.removed_compression.append(DisableCompressionOp(name, schema, compression=found))
+        elif wanted is not None and found is None:
+            self.compression.append(EnableCompressionOp(name, schema, wanted, with_relation=is_new))
+        elif wanted is not None and wanted != found:
+            self.compression.append(AlterCompressionOp(name, schema, wanted, found))
+
+    def _compare_policy(
+        self, relation: Relation, declared: Policy | None, found: Policy | None, *, is_new: bool
+    ) -> None:
+        name, schema = relation.name, relation.schema
+        if declared is None and found is not None:
+            self.removed_policies.append(RemovePolicyOp(name, schema, found.kind, policy=found))
+        elif declared is not None and found is None:
+            self.policies.append(AddPolicyOp(name, schema, declared, with_relation=is_new))
+        elif declared is not None and found is not None:
+            changes = _changed_settings(declared, found)
+            if changes:
+                existing = {setting: settings_of(found)[setting] for setting in changes}
+                self.policies.append(AlterPolicyOp(name, schema, declared.kind, changes, existing))
+
+
+def _differ(declared: object, found: object, name: str) -> bool:
+    return bool(getattr(declared, name) != getattr(found, name))
+
+
+def _changed_settings(declared: Policy, found: Policy) -> dict[str, Any]:
+    changes = {}
+    for name, value in settings_of(declared).items():
+        free = (name in _NOT_COMPARED_IF_NONE and value is None) or (name == "paused" and value)
+        if not free and _differ(declared, found, name):
+            changes[name] = value
+    phase = getattr(declared, "phase", None)
+    if "schedule_interval" in changes and phase is not None:
+        changes["phase"] = phase  # it counts from multiples of the schedule
+    return changes
+
+
+def _without_extras(found: Relation) -> Iterator[TimescaleOp]:
+    """Yield what takes compression and policies off, in the order in which the reverse puts them on again."""
+    for policy in reversed(found.policies):
+        yield RemovePolicyOp(found.name, found.schema, policy.kind, policy=policy)
+    if found.compression is not None:
+        yield DisableCompressionOp(found.name, found.schema, compression=found.compression)
+
+
+def _with_relation(operations: Iterator[TimescaleOp]) -> Iterator[TimescaleOp]:
+    for op in operations:
+        op.with_relation = True
+        yield op
+
+
+def _refuse_other_dimensions(declared: HypertableSpec, found: HypertableSpec) -> None:
+    for name in ("time_column", "dimensions"):
+        if _differ(declared, found, name):
+            msg = (
+                f"hypertable {declared.name}: {name} is declared as {getattr(declared, name)!r} and is {getattr(found, name)!r} "
+                "on the server; TimescaleDB cannot change it: create another hypertable and copy the rows"
+            )
+            raise ConfigurationError(msg)

@@ -1,0 +1,141 @@
+"""Rules that windows of policies keep among each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from datalayer.errors import ConfigurationError
+from datalayer.timescale.intervals import Interval
+from datalayer.timescale.specs import AggregateSpec, CompressionPolicy, RefreshPolicy, RetentionPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from datalayer.timescale.specs import Key, Policy, Relation
+
+_DAY = Interval.of("1 day")
+
+
+class _Setting(NamedTuple):
+    name: str
+    value: Interval
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+    def __lt__(self, other: object) -> bool:
+        # A window in days and one in the numbers of an integer column cannot be compared.
+        if not isinstance(other, _Setting) or (self.value.integer is None) is not (
+            other.value.integer is None
+        ):
+            return False
+        return self.value.size < other.value.size
+
+    def __le__(self, other: object) -> bool:
+        return self < other or (isinstance(other, _Setting) and self.value == other.value)
+
+
+def refuse_contradictions(relations: Iterable[Relation]) -> None:
+    """Refuse windows that contradict each other.
+
+    - Retention keeps at least what a refresh still reads, else the refresh deletes what the aggregate had
+      (timescaledb #2198), and begins after compression.
+    - Compression begins behind every refresh window over the same data.
+    - A refresh window holds two buckets at least, as TimescaleDB demands.
+    - In a hierarchy buckets divide each other, and a window reaches at least as far back, and ends at least as early, as
+      that of its source; of two with phases, the source's is the earlier.
+
+    Args:
+        relations: hypertables and aggregates; a source that is not among them is not looked at.
+
+    Raises:
+        ConfigurationError: names the two settings of each contradiction with their values.
+    """
+    known = {relation.key: relation for relation in relations}
+    faults = [fault for relation in known.values() for fault in _faults(relation, known)]
+    if faults:
+        raise ConfigurationError("; ".join(faults))
+
+
+def _faults(own: Relation, known: dict[Key, Relation]) -> Iterator[str]:
+    ageing = list(_ageing(own))
+    if len(ageing) > 1:
+        compress, drop = ageing
+        yield from _longer(drop, compress)
+    refresh = _refresh(own)
+    if not isinstance(own, AggregateSpec) or refresh is None:
+        return
+    sources = [known[key] for key in own.sources if key in known]
+    if refresh.start_offset is not None:
+        start = _of(own, refresh, "start_offset")
+        for aged in (own, *sources):
+            for setting in _ageing(aged):
+                yield from _longer(setting, start)
+        yield from _holds_two_buckets(own, refresh)
+    for source in sources:
+        yield from _nesting(source, own)
+        yield from _order(source, own)
+
+
+def _refresh(relation: Relation) -> RefreshPolicy | None:
+    return next((policy for policy in relation.policies if isinstance(policy, RefreshPolicy)), None)
+
+
+def _ageing(relation: Relation) -> Iterator[_Setting]:
+    for policy in relation.policies:
+        if isinstance(policy, CompressionPolicy):
+            yield _of(relation, policy, "compress_after")
+        elif isinstance(policy, RetentionPolicy):
+            yield _of(relation, policy, "drop_after")
+
+
+def _holds_two_buckets(own: AggregateSpec, refresh: RefreshPolicy) -> Iterator[str]:
+    if refresh.end_offset is None or own.bucket is None:
+        return
+    start, end = _of(own, refresh, "start_offset"), _of(own, refresh, "end_offset")
+    bucket = _Setting(f"{own.name}.bucket", own.bucket)
+    if start.value.size - end.value.size < 2 * bucket.value.size:
+        yield f"{start} must lie two times {bucket} before {end}"
+
+
+def _nesting(source: Relation, own: AggregateSpec) -> Iterator[str]:
+    lower, upper = _refresh(source), _refresh(own)
+    if not isinstance(source, AggregateSpec):
+        return
+    if source.bucket is not None and own.bucket is not None and not _divides(source.bucket, own.bucket):
+        bucket, of_source = (_Setting(f"{s.name}.bucket", s.bucket) for s in (own, source) if s.bucket)
+        yield f"{bucket} must be a multiple of {of_source}"
+    for field in ("start_offset", "end_offset"):
+        if lower is None or upper is None or getattr(upper, field) is None or getattr(lower, field) is None:
+            continue
+        setting, of_source = _of(own, upper, field), _of(source, lower, field)
+        if setting < of_source:
+            yield f"{setting} must not be shorter than {of_source}"
+
+
+def _divides(source: Interval, own: Interval) -> bool:
+    if source.integer is not None and own.integer is not None:
+        return own.integer > source.integer and own.integer % source.integer == 0
+    if source.months:
+        return not own.microseconds and own.months > source.months and own.months % source.months == 0
+    if own.months:  # every month is made of whole days
+        return not own.microseconds and _DAY.microseconds % source.microseconds == 0
+    return own.microseconds > source.microseconds and own.microseconds % source.microseconds == 0
+
+
+def _order(source: Relation, own: Relation) -> Iterator[str]:
+    lower, upper = _refresh(source), _refresh(own)
+    if lower is None or upper is None or lower.phase is None or upper.phase is None:
+        return
+    setting, of_source = _of(own, upper, "phase"), _of(source, lower, "phase")
+    if setting <= of_source:
+        yield f"{setting} must be later than {of_source}"
+
+
+def _longer(left: _Setting, right: _Setting) -> Iterator[str]:
+    if left <= right:
+        yield f"{left} must be longer than {right}"
+
+
+def _of(relation: Relation, policy: Policy, field: str) -> _Setting:
+    return _Setting(f"{relation.name}.{policy.kind.name.lower()}.{field}", getattr(policy, field))

@@ -1,0 +1,96 @@
+"""What a continuous aggregate holds that its source could not give again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from datalayer.timescale.ddl import relation
+from datalayer.timescale.quoting import identifier, identifiers, qualified, statement
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from datalayer.timescale.specs import AggregateSpec
+
+_STORAGE = text("""
+    SELECT a.materialization_hypertable_schema AS schema, a.materialization_hypertable_name AS name, d.column_name AS bucket,
+           d.time_interval IS NOT NULL AS is_timed, a.view_definition AS definition,
+           format('%I.%I', a.hypertable_schema, a.hypertable_name) AS source,
+           ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = CAST(:view AS text)::regclass AND attnum > 0
+                 AND NOT attisdropped ORDER BY attnum) AS columns
+    FROM timescaledb_information.continuous_aggregates AS a JOIN timescaledb_information.dimensions AS d
+        ON (d.hypertable_schema, d.hypertable_name) = (a.materialization_hypertable_schema, a.materialization_hypertable_name)
+    WHERE d.dimension_number = 1 AND format('%I.%I', a.view_schema, a.view_name)::regclass = CAST(:view AS text)::regclass
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Rows that could not be made again.
+
+    Attributes:
+        name: of the aggregate.
+        rows: how many.
+        first: bucket of the earliest, as text.
+        last: bucket of the latest, as text.
+    """
+
+    name: str
+    rows: int
+    first: str
+    last: str
+
+    def __str__(self) -> str:
+        return f"{self.name} holds {self.rows:,} rows of buckets from {self.first} to {self.last} that its source no longer has"
+
+
+def find_loss(connection: Connection, spec: AggregateSpec) -> Loss | None:
+    """Return what an aggregate has materialised and its present definition would not give again.
+
+    Those are buckets with fewer rows than are materialised. A bucket of which dropped chunks held only the beginning
+    gives as many rows as before, with other values: of the buckets at which the source's chunks begin, values are compared.
+    It computes the aggregate once over all that the source has.
+    """
+    storage = connection.execute(_STORAGE, {"view": relation(spec.key)}).one()
+    stored, bucket = qualified(storage.name, storage.schema), identifier(storage.bucket)
+    definition = storage.definition.strip().rstrip(";")
+    partly = _partly(storage, stored, bucket, definition) if storage.is_timed else ""
+    row = connection.execute(
+        statement(f"""
+            WITH lost AS (
+                SELECT bucket, stored.n - COALESCE(given.n, 0) AS n
+                FROM (SELECT {bucket} AS bucket, count(*) AS n FROM {stored} GROUP BY 1) AS stored
+                LEFT JOIN (SELECT {bucket} AS bucket, count(*) AS n FROM ({definition}) AS d GROUP BY 1) AS given USING (bucket)
+                WHERE stored.n > COALESCE(given.n, 0)
+                {partly}
+            )
+            SELECT sum(n)::bigint AS n, min(bucket)::text AS first, max(bucket)::text AS last
+            FROM (SELECT bucket, max(n) AS n FROM lost GROUP BY bucket) AS lost
+        """)
+    ).one()
+    return Loss(spec.name, row.n, row.first, row.last) if row.n else None
+
+
+def _partly(storage: object, stored: str, bucket: str, definition: str) -> str:
+    source, columns = storage.source, identifiers(storage.columns)  # type: ignore[attr-defined]
+    # With nothing before it, a chunk is the first or follows one that was dropped.
+    starts = f"""
+        SELECT (SELECT max({bucket}) FROM {stored} WHERE {bucket} < c.range_start) FROM timescaledb_information.chunks AS c
+        WHERE format('%I.%I', hypertable_schema, hypertable_name)::regclass = '{source.replace("'", "''")}'::regclass
+        AND NOT EXISTS (
+            SELECT FROM timescaledb_information.chunks AS p
+            WHERE (p.hypertable_schema, p.hypertable_name) = (c.hypertable_schema, c.hypertable_name)
+            AND p.range_start < c.range_start AND p.range_end >= c.range_start
+        )
+    """
+    return f"""
+        UNION ALL
+        SELECT bucket, count(*) FROM (
+            SELECT {bucket} AS bucket, {columns} FROM {stored} WHERE {bucket} IN ({starts})
+            EXCEPT
+            SELECT {bucket} AS bucket, {columns} FROM ({definition}) AS d WHERE {bucket} IN ({starts})
+        ) AS changed GROUP BY bucket
+    """

@@ -1,0 +1,169 @@
+"""Giving continuous aggregates new definitions without losing what cannot be made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from alembic.util import CommandError
+from sqlalchemy import text
+
+from datalayer.errors import InvalidInputError, MigrationError
+from datalayer.timescale import ddl
+from datalayer.timescale.introspection import find_relations
+from datalayer.timescale.operations.losses import Loss, find_loss
+from datalayer.timescale.quoting import identifier, identifiers, qualified, statement
+from datalayer.timescale.refresh import refresh_continuous_aggregate
+from datalayer.timescale.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from alembic.operations import Operations
+    from sqlalchemy import Connection
+
+    from datalayer.timescale.specs import AggregateSpec, Key, Policy
+
+_GRANTS = text("""
+    SELECT privilege_type AS privilege, is_grantable, array_remove(array_agg(attname ORDER BY attnum), NULL) AS columns,
+           CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS grantee
+    FROM (
+        SELECT (aclexplode(relacl)).*, relowner, NULL AS attname, NULL AS attnum FROM pg_class WHERE oid = CAST(:view AS text)::regclass
+        UNION ALL
+        SELECT (aclexplode(attacl)).*, relowner, attname, attnum FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+        WHERE attrelid = CAST(:view AS text)::regclass
+    ) AS granted
+    WHERE grantee <> relowner GROUP BY privilege_type, is_grantable, grantee, attname IS NULL
+""")
+_OWNER = text("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = CAST(:view AS text)::regclass")
+_JOB = text("""
+    SELECT job_id, scheduled, max_runtime::text, max_retries, retry_period::text, initial_start::text,
+           fixed_schedule, config - 'mat_hypertable_id' - 'hypertable_id' AS config
+    FROM timescaledb_information.jobs
+    WHERE proc_name = :kind AND format('%I.%I', hypertable_schema, hypertable_name)::regclass = CAST(:view AS text)::regclass
+""")
+_KEPT: Final = (
+    "scheduled",
+    "max_runtime",
+    "max_retries",
+    "retry_period",
+    "initial_start",
+    "fixed_schedule",
+    "config",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What goes with an aggregate when it is dropped, beside what its specification says."""
+
+    owner: str
+    grants: list[str]
+    jobs: Mapping[Policy, Mapping[str, Any]]
+
+
+def replace_aggregates(operations: Operations, definitions: dict[Key, str], *, accept_loss: bool) -> None:
+    """Replace aggregates; see `op.replace_continuous_aggregates`.
+
+    Args:
+        operations: of the running revision.
+        definitions: new SELECT of each, sources first.
+        accept_loss: go on although rows cannot be made again.
+
+    Raises:
+        MigrationError: rows would be lost; nothing was changed.
+        InvalidInputError: one does not exist, or another aggregate reads one of them.
+        CommandError: there is no connection.
+    """
+    context = operations.get_context()
+    connection = context.connection
+    if context.as_sql or connection is None:
+        msg = "replace_continuous_aggregates looks for rows that would be lost before it drops anything, which a script cannot do; run this revision with a connection"
+        raise CommandError(msg)
+    found = _found(connection, definitions)
+    if not accept_loss:
+        _refuse_losses([loss for spec in found.values() if (loss := find_loss(connection, spec))])
+    server = Server.of(connection)
+    surroundings = {key: _surroundings(connection, spec) for key, spec in found.items()}
+    for key in reversed(definitions):
+        connection.execute(statement(ddl.drop_aggregate(key)))
+    for key, definition in definitions.items():
+        spec = replace(found[key], definition=definition)
+        for sql in _creation(spec, surroundings[key], server):
+            connection.execute(statement(sql))
+        for policy, job in surroundings[key].jobs.items():
+            _restore_job(connection, key, policy, job, server)
+    with context.autocommit_block():
+        inside = cast("Connection", context.connection)  # the block works on one of its own
+        for schema, name in definitions:
+            refresh_continuous_aggregate(inside, name, schema=schema)
+
+
+def _found(connection: Connection, definitions: Mapping[Key, str]) -> dict[Key, AggregateSpec]:
+    aggregates = find_relations(connection, {schema for schema, _ in definitions}).aggregates
+    for key in definitions:
+        if key not in aggregates:
+            raise InvalidInputError("definitions", key[1], "there is no continuous aggregate of that name")
+    for key, spec in aggregates.items():
+        if key not in definitions and any(source in definitions for source in spec.sources):
+            raise InvalidInputError(
+                "definitions", key[1], "reads one of the replaced aggregates; give its definition too"
+            )
+    return {key: aggregates[key] for key in definitions}
+
+
+def _refuse_losses(losses: list[Loss]) -> None:
+    if losses:
+        named = "; ".join(map(str, losses))
+        msg = f"{named}. Nothing was changed. To lose them, say accept_loss=True in the revision"
+        raise MigrationError(msg)
+
+
+def _surroundings(connection: Connection, spec: AggregateSpec) -> _Surroundings:
+    view = {"view": ddl.relation(spec.key)}
+    jobs = {
+        policy: dict(connection.execute(_JOB, {**view, "kind": policy.kind.value}).mappings().one())
+        for policy in spec.policies
+    }
+    grants = [
+        f"GRANT {row.privilege}{f' ({identifiers(row.columns)})' if row.columns else ''} ON {ddl.relation(spec.key)} "
+        f"TO {row.grantee}{' WITH GRANT OPTION' if row.is_grantable else ''}"
+        for row in connection.execute(_GRANTS, view)
+    ]
+    return _Surroundings(str(connection.scalar(_OWNER, view)), grants, jobs)
+
+
+def _creation(spec: AggregateSpec, surroundings: _Surroundings, server: Server) -> Iterator[str]:
+    yield from ddl.create_aggregate(spec, server)
+    if spec.compression is not None:
+        yield ddl.enable_compression(spec.key, spec.compression, server)
+    for policy in spec.policies:
+        yield from ddl.add_policy(spec.key, policy, server)
+    yield f"ALTER MATERIALIZED VIEW {qualified(spec.name, spec.schema)} OWNER TO {identifier(surroundings.owner)}"
+    yield from surroundings.grants
+
+
+def _restore_job(
+    connection: Connection, key: Key, policy: Policy, job: Mapping[str, Any], server: Server
+) -> None:
+    """Give the new job what the old one had, beyond what a declaration says."""
+    made = connection.execute(_JOB, {"view": ddl.relation(key), "kind": policy.kind.value}).one()
+    types = {
+        "max_runtime": "interval",
+        "retry_period": "interval",
+        "initial_start": "timestamptz",
+        "config": "jsonb",
+    }
+    arguments = [
+        f"{name} => CAST(:{name} AS {types[name]})" if name in types else f"{name} => :{name}"
+        for name in _KEPT
+        if job[name] is not None
+    ]
+    config = json.dumps(made.config | job["config"])
+    # The relation's number in the new configuration is another one than in the old.
+    alter = text(f"""
+        SELECT {server.function("alter_job")}(job_id, {", ".join(arguments).replace("CAST(:config AS jsonb)", "config || CAST(:config AS jsonb)")})
+        FROM timescaledb_information.jobs WHERE job_id = :job_id
+    """)
+    connection.execute(alter, {**job, "config": config, "job_id": made.job_id})
