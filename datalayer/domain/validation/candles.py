@@ -100,4 +100,6 @@ def _spikes(
     high, low, close = (steps[name][kept] / unit for name in ("high", "low", "close"))
     reference = previous(close, context.last_price)
     spike = context.limits.spike
-    return find_spikes("high", high, reference, kept, spike) + find_spikes("low", low, reference, kept, spike)
+    # A candle that lies elsewhere as a whole is one spike, not two.
+    above = find_spikes("high", high, reference, kept, spike, down=False)
+    return above + find_spikes("low", low, reference, kept, spike, up=False)

@@ -128,14 +128,14 @@ class ValidationWarning:
         notice: what it is.
         field: the column it shows in.
         rows: positions in what was handed in, int64, ascending.
-        values: one for each row: for a spike the price that stands out, float64; for zero-size levels their number, and
+        details: one for each row: for a spike the price that stands out, float64; for zero-size levels their number, and
             else the row's position again, int64.
     """
 
     notice: Notice
     field: str
     rows: NDArray[np.int64]
-    values: NDArray[Any]
+    details: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +166,7 @@ class ValidationResult(Generic[Accepted]):
         counts: Counter[Notice] = Counter()
         for warning in self.warnings:
             levels = warning.notice is Notice.ZERO_SIZE_LEVELS
-            counts[warning.notice] += int(warning.values.sum()) if levels else len(warning.rows)
+            counts[warning.notice] += int(warning.details.sum()) if levels else len(warning.rows)
         return counts
 
 

@@ -19,8 +19,11 @@ def find_spikes(
     references: NDArray[np.float64],
     rows: NDArray[np.int64],
     spike: float,
+    *,
+    up: bool = True,
+    down: bool = True,
 ) -> list[ValidationWarning]:
-    """Return a warning if values exceed their references by more than the fraction `spike`, up or down alike.
+    """Return a warning if values exceed their references by more than the fraction `spike`.
 
     Args:
         field: name of the column.
@@ -28,9 +31,11 @@ def find_spikes(
         references: what they are compared with, float64 `[n]`; NaN where there is nothing.
         rows: their positions in what was handed in.
         spike: see `ValidationLimits`.
+        up: whether values above their references count.
+        down: whether values below do.
     """
     factor = 1.0 + spike
-    stands_out = (values > references * factor) | (values * factor < references)
+    stands_out = up & (values > references * factor) | down & (values * factor < references)
     if not stands_out.any():
         return []
     found = np.flatnonzero(stands_out)
