@@ -177,7 +177,8 @@ class Oracle:
     def _symbol(self, record: dict[str, Any]) -> None:
         if (text := record.get("symbol")) is not None:
             try:
-                fits = isinstance(text, str) and canonical_symbol(text) == self.instrument.symbol
+                joined = str(text).upper().strip() == self.instrument.symbol.replace("/", "")
+                fits = isinstance(text, str) and (joined or canonical_symbol(text) == self.instrument.symbol)
             except InvalidInputError:
                 fits = False
             require(fits, Rule.SYMBOL, "symbol")

@@ -29,7 +29,7 @@ BOOK = {
     "ask_sizes": [2.0],
     "last_update_id": 5,
 }
-SEVERAL = settings(max_examples=200, deadline=None)
+SEVERAL = settings(max_examples=100, deadline=None)
 
 
 def told(result: Any, notice: Notice) -> list[int]:

@@ -31,7 +31,7 @@ NOW = datetime(2024, 8, 8, 12, tzinfo=UTC)
 LIMITS = ValidationLimits()
 VALIDATOR = DataValidator(BTC, LIMITS)
 ORACLE = Oracle(BTC, LIMITS, NOW)
-EXAMPLES = settings(max_examples=400, deadline=None)
+EXAMPLES = settings(max_examples=150, deadline=None)
 
 
 def written(count: int, scale: int) -> st.SearchStrategy[Any]:

@@ -199,6 +199,13 @@ def test_a_good_candle_in_any_dress(symbol: str | None) -> None:
         assert result.accepted.iloc[0].to_dict() == {k: v for k, v in CANDLE.items() if k != "ts"}
 
 
+def test_a_joined_spelling_that_could_be_two_symbols_is_that_of_the_instrument() -> None:
+    own = DataValidator(Instrument(1, "OMG/BUSD", 2, 5))
+
+    assert own.validate_trade(TRADE | {"symbol": "OMGBUSD"}, now=NOW).is_clean
+    assert not own.validate_trade(TRADE | {"symbol": "OMGB/USD"}, now=NOW).is_clean
+
+
 def test_a_candle_may_say_its_timeframe_itself() -> None:
     record = CANDLE | {"timeframe": "1h"}
 

@@ -58,7 +58,11 @@ def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
 
 
 def _is_symbol(text: Any, instrument: Instrument) -> bool:
-    return isinstance(text, str) and canonical_symbol(text) == instrument.symbol
+    if not isinstance(text, str):
+        return False
+    # OMGBUSD alone could be OMGB/USD; of OMG/BUSD it is the joined spelling.
+    joined = instrument.symbol.replace("/", "")
+    return text.strip().upper() == joined or canonical_symbol(text) == instrument.symbol
 
 
 def _is_timeframe(text: Any, timeframe: Timeframe) -> bool:
