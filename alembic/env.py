@@ -11,6 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import datalayer.timescale.plugin  # noqa: F401 (teaches Alembic the operations and the comparison)
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.deploy_lock import deploy_lock

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from datalayer.config import Settings, parse_database_url
 from datalayer.db import migrations
 from datalayer.db.connection import create_engine
-from datalayer.db.literals import sql_identifier
 from datalayer.embedded import EmbeddedTimescale
+from datalayer.timescale.quoting import identifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -125,7 +125,7 @@ async def empty_schema(schema_name: str, database_url: str) -> AsyncIterator[Set
         else f"{schema_name}_{uuid.uuid4().hex[:8]}"
     )
     yield Settings.load(database_url=database_url, database_schema=schema)
-    await _administer(make_url(database_url), f"DROP SCHEMA IF EXISTS {sql_identifier(schema)} CASCADE")
+    await _administer(make_url(database_url), f"DROP SCHEMA IF EXISTS {identifier(schema)} CASCADE")
 
 
 async def _administer(url: URL, statement: str) -> None:

@@ -38,9 +38,7 @@ def upgrade() -> None:
         sa.CheckConstraint("trade_count >= 0", name=op.f("ck_candles_trade_count")),
         comment="candles by open time, prices and sizes as integer steps",
     )
-    op.execute(
-        "SELECT public.create_hypertable('candles', public.by_range('ts', INTERVAL '7 days'), create_default_indexes => false)"
-    )
+    op.create_hypertable("candles", "ts", chunk_interval="7 days")
     op.create_index(op.f("ix_candles_ts"), "candles", ["ts"], postgresql_using="brin")
 
 

@@ -29,9 +29,9 @@ HIERARCHY = (
 def create(
     name: str, source: str, bucket: str, chunk_interval: str, *, candle_count: str, where: str = ""
 ) -> None:
-    op.execute(f"""
-        CREATE MATERIALIZED VIEW {name}
-        WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+    op.create_continuous_aggregate(
+        name,
+        f"""
         SELECT instrument_id,
                time_bucket(INTERVAL '{bucket}', ts) AS ts,
                first(open, ts) AS open,
@@ -43,12 +43,10 @@ def create(
                {candle_count} AS candle_count
         FROM {source} {where}
         GROUP BY instrument_id, time_bucket(INTERVAL '{bucket}', ts)
-        WITH NO DATA
-    """)
-    op.execute(f"SELECT public.set_chunk_time_interval('{name}', INTERVAL '{chunk_interval}')")
-    op.execute(
-        f"COMMENT ON VIEW {name} IS 'candles of {bucket} by open time, rolled up from 1s candles; "
-        "candle_count says from how many'"
+        """,
+        materialized_only=False,
+        chunk_interval=chunk_interval,
+        comment=f"candles of {bucket} by open time, rolled up from 1s candles; candle_count says from how many",
     )
 
 
@@ -62,5 +60,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for name, *_ in reversed(HIERARCHY):
-        op.execute(f"DROP MATERIALIZED VIEW {name}")
-    op.execute("DROP MATERIALIZED VIEW candles_1m")
+        op.drop_continuous_aggregate(name)
+    op.drop_continuous_aggregate("candles_1m")

@@ -29,9 +29,7 @@ def upgrade() -> None:
         sa.CheckConstraint("side IN (-1, 0, 1)", name=op.f("ck_trades_side")),
         comment="single trades, prices and sizes as integer steps",
     )
-    op.execute(
-        "SELECT public.create_hypertable('trades', public.by_range('ts', INTERVAL '1 day'), create_default_indexes => false)"
-    )
+    op.create_hypertable("trades", "ts", chunk_interval="1 day")
 
 
 def downgrade() -> None:

@@ -55,9 +55,7 @@ def upgrade() -> None:
         sa.CheckConstraint("bid_volume >= 0 AND ask_volume >= 0", name=op.f("ck_order_books_volumes")),
         comment="order-book snapshots, prices and sizes as integer steps",
     )
-    op.execute(
-        "SELECT public.create_hypertable('order_books', public.by_range('ts', INTERVAL '1 day'), create_default_indexes => false)"
-    )
+    op.create_hypertable("order_books", "ts", chunk_interval="1 day")
     op.create_index(op.f("ix_order_books_ts"), "order_books", ["ts"], postgresql_using="brin")
 
 

@@ -20,19 +20,16 @@ depends_on = None
 QUOTED = "best_bid IS NOT NULL AND best_ask IS NOT NULL"
 
 
-def finish(name: str, bucket: str, chunk_interval: str) -> None:
-    op.execute(f"SELECT public.set_chunk_time_interval('{name}', INTERVAL '{chunk_interval}')")
-    op.execute(
-        f"COMMENT ON VIEW {name} IS 'order books of {bucket} by open time. mid2 is best_bid + best_ask, twice the mid, "
-        "in price steps; it and the spread come from the quoted_count books that have both sides. "
-        "Averages: spread_sum / quoted_count; volume and imbalance sums / book_count'"
-    )
+COMMENT = (
+    "order books of {} by open time. mid2 is best_bid + best_ask, twice the mid, in price steps; it and the spread come from "
+    "the quoted_count books that have both sides. Averages: spread_sum / quoted_count; volume and imbalance sums / book_count"
+)
 
 
 def upgrade() -> None:
-    op.execute(f"""
-        CREATE MATERIALIZED VIEW order_book_1s
-        WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+    op.create_continuous_aggregate(
+        "order_book_1s",
+        f"""
         SELECT instrument_id,
                time_bucket(INTERVAL '1 second', ts) AS ts,
                count(*) AS book_count,
@@ -53,12 +50,14 @@ def upgrade() -> None:
                )) AS imbalance_sum
         FROM order_books
         GROUP BY instrument_id, time_bucket(INTERVAL '1 second', ts)
-        WITH NO DATA
-    """)
-    finish("order_book_1s", "1 second", "7 days")
-    op.execute("""
-        CREATE MATERIALIZED VIEW order_book_1m
-        WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+        """,
+        materialized_only=False,
+        chunk_interval="7 days",
+        comment=COMMENT.format("1 second"),
+    )
+    op.create_continuous_aggregate(
+        "order_book_1m",
+        """
         SELECT instrument_id,
                time_bucket(INTERVAL '1 minute', ts) AS ts,
                sum(book_count)::bigint AS book_count,
@@ -75,11 +74,13 @@ def upgrade() -> None:
                sum(imbalance_sum) AS imbalance_sum
         FROM order_book_1s
         GROUP BY instrument_id, time_bucket(INTERVAL '1 minute', ts)
-        WITH NO DATA
-    """)
-    finish("order_book_1m", "1 minute", "28 days")
+        """,
+        materialized_only=False,
+        chunk_interval="28 days",
+        comment=COMMENT.format("1 minute"),
+    )
 
 
 def downgrade() -> None:
-    op.execute("DROP MATERIALIZED VIEW order_book_1m")
-    op.execute("DROP MATERIALIZED VIEW order_book_1s")
+    op.drop_continuous_aggregate("order_book_1m")
+    op.drop_continuous_aggregate("order_book_1s")

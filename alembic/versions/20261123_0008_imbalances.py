@@ -37,10 +37,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("instrument_id", "ts", name=op.f("pk_order_book_imbalances")),
         comment="imbalances of book and trade flow, in [-1, 1]",
     )
-    op.execute(
-        "SELECT public.create_hypertable('order_book_imbalances', public.by_range('ts', INTERVAL '7 days'), "
-        "create_default_indexes => false)"
-    )
+    op.create_hypertable("order_book_imbalances", "ts", chunk_interval="7 days")
 
 
 def downgrade() -> None:

@@ -21,7 +21,7 @@ branch_labels = None
 depends_on = None
 
 # Before the compression policies: TimescaleDB 2.23 demands that order on an aggregate.
-# aggregate, start offset, end offset, schedule, second of the minute; the window of a source lies within that of its reader
+# aggregate, start offset, end offset, schedule, seconds after its multiples; the window of a source lies within that of its reader
 POLICIES = (
     ("candles_1m", "13 days", "1 minute", "1 minute", 0),
     ("candles_5m", "13 days", "5 minutes", "5 minutes", 10),
@@ -36,20 +36,17 @@ POLICIES = (
 
 def upgrade() -> None:
     for aggregate, start, end, schedule, second in POLICIES:
-        op.execute(f"""
-            DO $$
-            DECLARE
-                job integer := public.add_continuous_aggregate_policy('{aggregate}', start_offset => INTERVAL '{start}',
-                    end_offset => INTERVAL '{end}', schedule_interval => INTERVAL '{schedule}',
-                    initial_start => date_trunc('minute', now()) + INTERVAL '3 minutes {second} seconds');
-            BEGIN
-                -- By the configuration, which servers that know no batches accept too.
-                PERFORM public.alter_job(job, config => config || '{{"buckets_per_batch": 0, "refresh_newest_first": false}}')
-                FROM timescaledb_information.jobs WHERE job_id = job;
-            END $$
-        """)
+        op.add_refresh_policy(
+            aggregate,
+            start_offset=start,
+            end_offset=end,
+            schedule_interval=schedule,
+            phase=f"{second} seconds",
+            buckets_per_batch=0,
+            newest_first=False,
+        )
 
 
 def downgrade() -> None:
     for aggregate, *_ in POLICIES:
-        op.execute(f"SELECT public.remove_continuous_aggregate_policy('{aggregate}', if_exists => true)")
+        op.remove_refresh_policy(aggregate)

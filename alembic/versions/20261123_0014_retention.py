@@ -26,12 +26,9 @@ POLICIES = (
 
 def upgrade() -> None:
     for relation, drop_after in POLICIES:
-        op.execute(
-            "SELECT public.alter_job(public.add_retention_policy("
-            f"'{relation}', drop_after => INTERVAL '{drop_after}', schedule_interval => INTERVAL '1 day'), scheduled => false)"
-        )
+        op.add_retention_policy(relation, drop_after=drop_after, schedule_interval="1 day", paused=True)
 
 
 def downgrade() -> None:
     for relation, _ in POLICIES:
-        op.execute(f"SELECT public.remove_retention_policy('{relation}', if_exists => true)")
+        op.remove_retention_policy(relation)

@@ -14,7 +14,7 @@ from datalayer.db import migrations
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.migration_losses import list_losses
 from datalayer.db.migration_run import MigrationLimits
-from datalayer.timescale.policies import Policy, PolicyKind, list_policies, switch_policies
+from datalayer.timescale import Job, PolicyKind, list_jobs, switch_jobs
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -138,14 +138,14 @@ def policies(
     Console(width=_UNCUT_WIDTH).print(_table(asyncio.run(_policies(Settings.load(), switch))))
 
 
-async def _policies(settings: Settings, retention: bool | None) -> list[Policy]:
+async def _policies(settings: Settings, retention: bool | None) -> list[Job]:
     async with DatabaseConnectionManager(settings) as database, database.engine.begin() as conn:
         if retention is not None:
-            await switch_policies(conn, PolicyKind.RETENTION, scheduled=retention)
-        return await list_policies(conn)
+            await conn.run_sync(switch_jobs, PolicyKind.RETENTION, scheduled=retention)
+        return await conn.run_sync(list_jobs)
 
 
-def _table(found: list[Policy]) -> Table:
+def _table(found: list[Job]) -> Table:
     table = Table("policy", "relation", "data", "every", "state", "last run (UTC)", box=None)
     for column in table.columns:
         column.no_wrap = True
@@ -164,7 +164,7 @@ def _data(windows: dict[str, timedelta]) -> str:
     return f"from {ages[0]} to {ages[1]} ago" if len(ages) > 1 else f"older than {ages[0]}"
 
 
-def _last_run(policy: Policy) -> str:
+def _last_run(policy: Job) -> str:
     if policy.last_run is None:
         return "-"
     failures = f", {policy.failures} failed" if policy.failures else ""

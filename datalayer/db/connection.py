@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from datalayer.config import EMBEDDED_SCHEME, Settings, redact
 from datalayer.db.driver_errors import driver_errors_translated
-from datalayer.db.literals import sql_identifier
 from datalayer.embedded import EmbeddedTimescale
 from datalayer.embedded.url import embedded_folder
 from datalayer.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from datalayer.timescale.quoting import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 def search_path(schema: str) -> str:
     """Return the `search_path` that puts `schema` before `public`, where TimescaleDB's functions live."""
-    return "public" if schema == "public" else f"{sql_identifier(schema)}, public"
+    return "public" if schema == "public" else f"{identifier(schema)}, public"
 
 
 def create_engine(url: URL, settings: Settings) -> AsyncEngine:

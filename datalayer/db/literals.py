@@ -1,15 +1,10 @@
-"""Parts of SQL that cannot be bound parameters: identifiers, and the literals of COPY."""
+"""Values as parts of SQL, where no parameter can be bound."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from datalayer.errors import InvalidInputError
-
-
-def sql_identifier(name: str) -> str:
-    """Return `name` as an SQL identifier, quoted."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def sql_literal(value: int | datetime) -> str:

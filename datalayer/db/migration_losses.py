@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from datalayer.db import migrations
 from datalayer.db.connection import DatabaseConnectionManager
-from datalayer.db.literals import sql_identifier
+from datalayer.timescale.quoting import identifier
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,7 +64,7 @@ def _absolute(at: str, revision: str) -> str:
 
 
 async def _loss(conn: AsyncConnection, relation: str) -> Loss:
-    storage = await conn.scalar(_STORAGE, {"name": relation}) or sql_identifier(relation)
+    storage = await conn.scalar(_STORAGE, {"name": relation}) or identifier(relation)
     counted = await conn.scalar(
         text(f"SELECT count(*) FROM (SELECT FROM {storage} LIMIT {_COUNT_LIMIT + 1}) AS counted")
     )

@@ -12,9 +12,9 @@ from sqlalchemy import event, text
 
 from datalayer.db.connection import search_path
 from datalayer.db.deploy_lock import lock_key
-from datalayer.db.literals import sql_identifier
 from datalayer.db.server_gate import check_server, offline_gate
 from datalayer.errors import InvalidInputError
+from datalayer.timescale.quoting import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def prepare_schema(conn: Connection, schema: str) -> None:
     check_server(conn)
     if schema != "public":
         with conn.begin():
-            conn.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {sql_identifier(schema)}")
+            conn.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
 
 
 def limit_transactions(conn: Connection, limits: MigrationLimits) -> None:
@@ -90,7 +90,7 @@ def release_limits(conn: Connection) -> None:
 def script_head(schema: str, limits: MigrationLimits) -> str:
     """Return what a script for psql starts with: stop at errors, the gate, the lock, the schema."""
     settings = "\n".join(f"SET {name} = {ms};" for name, ms in _timeouts(limits, unlimited=False).items())
-    create = "" if schema == "public" else f"CREATE SCHEMA IF NOT EXISTS {sql_identifier(schema)};\n"
+    create = "" if schema == "public" else f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)};\n"
     return f"""\
 -- Run by: psql --file=this-file  (it stops at the first error; each revision is one transaction)
 \\set ON_ERROR_STOP on

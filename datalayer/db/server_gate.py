@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from datalayer.db.sqlstate import reason_of, sqlstate_of
 from datalayer.errors import UnsupportedServerError
+from datalayer.timescale.server import COMMUNITY, version_numbers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,9 +79,9 @@ def find_refusal(facts: ServerFacts) -> str | None:
         return _NOT_AVAILABLE % major
     if not facts.loaded:
         return _NOT_LOADED
-    if _numbers(version) < MINIMUM_TIMESCALEDB:
+    if version_numbers(version) < MINIMUM_TIMESCALEDB:
         return _TOO_OLD % version
-    if facts.licence not in {None, "timescale"}:
+    if facts.licence not in {None, COMMUNITY}:
         return _LICENCE % facts.licence
     return None
 
@@ -153,8 +153,3 @@ def _create_extension(conn: Connection) -> None:
         conn.exec_driver_sql("CREATE EXTENSION timescaledb SCHEMA public")
     except DBAPIError as exc:
         raise UnsupportedServerError(_MAY_NOT_CREATE % reason_of(exc), sqlstate_of(exc)) from exc
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"[0-9.]+", version)
-    return tuple(int(part) for part in found[0].strip(".").split(".")) if found else ()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from datalayer.demo.loading import Loaded
-    from datalayer.timescale.compression import CompressionResult
+    from datalayer.timescale import CompressionStatistics
 
 
 def loaded_table(loaded: Sequence[Loaded]) -> Table:
@@ -62,7 +62,7 @@ def verdict(check: Check) -> Text:
     return Text(f"FAILED: {wrong} of {values} values differ from the exchange's.", "bold red")
 
 
-def compression_table(results: Mapping[str, CompressionResult]) -> Table:
+def compression_table(results: Mapping[str, CompressionStatistics]) -> Table:
     """Return what compression saved, by table."""
     table = _table("table", "chunks", "before", "after", "saved")
     for name, result in results.items():

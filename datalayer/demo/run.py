@@ -24,7 +24,7 @@ from datalayer.integrations.binance.fields import E8
 from datalayer.integrations.binance.messages import parse_capture_line
 from datalayer.integrations.binance.replay import StreamReplay, book_columns
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame, trade_frame
-from datalayer.timescale.compression import CompressionResult, compress_chunks
+from datalayer.timescale import CompressionStatistics, compress_chunks
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,7 +68,7 @@ class _Replayed:
 @dataclass(slots=True)
 class _Outcome:
     loaded: list[loading.Loaded] = field(default_factory=list)
-    compression: dict[str, CompressionResult] = field(default_factory=dict)
+    compression: dict[str, CompressionStatistics] = field(default_factory=dict)
 
 
 async def run_demo(settings: Settings, output: Path, console: Console) -> bool:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 
-from datalayer.models.window_lint import lint
-from datalayer.models.windows import ALL_WINDOWS, windows_of
+from datalayer.timescale import Compression, Hypertable
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datalayer.models.windows import Windows
 
 NAMING_CONVENTION: Final = {
     "pk": "pk_%(table_name)s",
@@ -20,8 +19,6 @@ NAMING_CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
 }
 
-lint(ALL_WINDOWS)
-
 
 class Base(DeclarativeBase):
     """Base of all models. No schema is named: the connection's `search_path` decides where the tables live."""
@@ -29,18 +26,11 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
-def hypertable(table: str) -> dict[str, Any]:
-    """Return the table arguments that declare `table` a hypertable on `ts`, with the chunk interval of its windows.
-
-    They are those of the `sqlalchemy-timescaledb` dialect.
-    """
-    return {
-        "timescaledb_hypertable": {
-            "time_column_name": "ts",
-            "chunk_time_interval": _interval(windows_of(table).chunk_interval),
-        }
-    }
-
-
-def _interval(length: timedelta) -> str:
-    return f"{length.days} days" if not length.seconds else f"{int(length.total_seconds())} seconds"
+def hypertable(windows: Windows, **compression: Any) -> Hypertable:
+    """Return what makes a table a hypertable on `ts`, compressed by the columns that reads and upserts name."""
+    return Hypertable(
+        "ts",
+        chunk_interval=windows.chunk_interval,
+        compression=Compression(**compression),
+        policies=windows.ageing,
+    )

@@ -16,6 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalayer.models.base import Base, hypertable
+from datalayer.models.windows import CANDLES
 
 
 class Candle(Base):
@@ -41,5 +42,6 @@ class Candle(Base):
         CheckConstraint("trade_count >= 0", name="trade_count"),
         # Refreshing the aggregates reads a short range of all instruments; the primary key does not start with ts.
         Index(None, "ts", postgresql_using="brin"),
-        {"comment": "candles by open time, prices and sizes as integer steps", **hypertable("candles")},
+        hypertable(CANDLES, segment_by=("instrument_id", "timeframe"), order_by=("ts",)),
+        {"comment": "candles by open time, prices and sizes as integer steps"},
     )

@@ -8,6 +8,7 @@ from sqlalchemy import DateTime, Double, PrimaryKeyConstraint, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalayer.models.base import Base, hypertable
+from datalayer.models.windows import ORDER_BOOK_IMBALANCES
 
 _BOOK = (
     "mean of (bid_volume - ask_volume) / (bid_volume + ask_volume) over the window before ts; NULL: no books"
@@ -33,5 +34,6 @@ class OrderBookImbalance(Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("instrument_id", "ts"),
-        {"comment": "imbalances of book and trade flow, in [-1, 1]", **hypertable("order_book_imbalances")},
+        hypertable(ORDER_BOOK_IMBALANCES, segment_by=("instrument_id",), order_by=("ts",)),
+        {"comment": "imbalances of book and trade flow, in [-1, 1]"},
     )

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalayer.models.base import Base, hypertable
+from datalayer.models.windows import ORDER_BOOKS
 
 
 class OrderBook(Base):
@@ -39,5 +40,6 @@ class OrderBook(Base):
         CheckConstraint("best_bid < best_ask", name="not_crossed"),
         CheckConstraint("bid_volume >= 0 AND ask_volume >= 0", name="volumes"),
         Index(None, "ts", postgresql_using="brin"),
-        {"comment": "order-book snapshots, prices and sizes as integer steps", **hypertable("order_books")},
+        hypertable(ORDER_BOOKS, segment_by=("instrument_id",), order_by=("ts",)),
+        {"comment": "order-book snapshots, prices and sizes as integer steps"},
     )

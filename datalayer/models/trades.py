@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, PrimaryKeyConstrai
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalayer.models.base import Base, hypertable
+from datalayer.models.windows import TRADES
 
 
 class Trade(Base):
@@ -26,5 +27,6 @@ class Trade(Base):
         PrimaryKeyConstraint("instrument_id", "ts", "trade_id"),
         CheckConstraint("size > 0", name="size"),
         CheckConstraint("side IN (-1, 0, 1)", name="side"),
-        {"comment": "single trades, prices and sizes as integer steps", **hypertable("trades")},
+        hypertable(TRADES, segment_by=("instrument_id",), order_by=("ts", "trade_id")),
+        {"comment": "single trades, prices and sizes as integer steps"},
     )

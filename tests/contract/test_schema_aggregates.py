@@ -12,7 +12,7 @@ from sqlalchemy import insert, text
 from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
 from datalayer.errors import InvalidInputError
 from datalayer.models import OrderBook
-from datalayer.timescale.compression import compress_chunks, compression_result, hypertable_size
+from datalayer.timescale import compress_chunks, compression_statistics, relation_size
 from tests.factories import MOMENT, order_book
 from tests.sample_rows import END, START, add_instrument, fill_every_table
 
@@ -241,15 +241,17 @@ async def test_compression_changes_no_value(engine: AsyncEngine, relation: str) 
     await refresh_aggregates(engine, "candles", START, END)
     await refresh_aggregates(engine, "order_books", START, END)
     async with engine.connect() as conn:
-        assert await compression_result(conn, relation) == await compression_result(conn, "trades")
-        before, size = await rows_of(conn, relation), await hypertable_size(conn, relation)
+        assert await conn.run_sync(compression_statistics, relation) == await conn.run_sync(
+            compression_statistics, "trades"
+        )
+        before, size = await rows_of(conn, relation), await conn.run_sync(relation_size, relation)
     result = await compress_chunks(engine, relation)
     assert result.chunks == 1
     assert result.bytes_before > result.bytes_after > 0
     assert await compress_chunks(engine, relation) == result
     async with engine.connect() as conn:
         assert await rows_of(conn, relation) == before
-        assert 0 < await hypertable_size(conn, relation) < size
+        assert 0 < await conn.run_sync(relation_size, relation) < size
         await assert_aggregates_agree(conn)
 
 

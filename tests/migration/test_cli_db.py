@@ -56,6 +56,21 @@ def test_a_difference_is_printed(cli: CliRunner, empty_schema: Settings) -> None
     assert "extra" in call(cli, "check", exit_code=NOT_AS_WANTED)
 
 
+def test_a_policy_changed_by_hand_is_printed_with_both_values(cli: CliRunner, empty_schema: Settings) -> None:
+    call(cli, "upgrade")
+    run_sql(
+        empty_schema,
+        "SELECT alter_job(job_id, schedule_interval => interval '2 hours') FROM timescaledb_information.jobs "
+        "WHERE hypertable_schema = current_schema() AND hypertable_name = 'trades' AND proc_name = 'policy_compression'",
+    )
+    printed = call(cli, "check", exit_code=NOT_AS_WANTED).splitlines()
+    assert printed == [
+        "alter_compression_policy trades: schedule_interval is '2 hours', declared as '12 hours'"
+    ]
+    call(cli, "policies", "--resume-retention")  # a deliberate switch is no difference
+    assert call(cli, "check", exit_code=NOT_AS_WANTED).splitlines() == printed
+
+
 def test_data_is_dropped_only_with_yes(cli: CliRunner, empty_schema: Settings) -> None:
     call(cli, "upgrade")
     fill(empty_schema)

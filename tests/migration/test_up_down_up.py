@@ -11,7 +11,7 @@ from datalayer.db import migrations
 from datalayer.db.aggregates import refresh_aggregates
 from datalayer.db.connection import create_engine
 from datalayer.db.migration_losses import list_losses
-from datalayer.timescale.compression import compress_chunks
+from datalayer.timescale import compress_chunks
 from tests.catalog import describe_schema, list_traces
 from tests.sample_rows import END, START, fill_every_table
 
