@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -43,9 +43,10 @@ def check_candles(raw: RawColumns, context: Context, timeframe: Timeframe) -> Ch
         "trade_count": [counts, unknown.astype(np.int64)]
     }
     batch.settle(compared, winner="last", continues=lambda a, b: _continues(steps, counts, unknown, a, b))
-    frame = _frame(raw, steps, context, batch.kept, times)
+    columns = _exact_columns(raw, steps, context, batch.kept)
     if "trade_count" in raw:
-        frame["trade_count"] = pd.arrays.IntegerArray(counts[batch.kept], unknown[batch.kept])
+        columns["trade_count"] = pd.arrays.IntegerArray(counts[batch.kept], unknown[batch.kept])
+    frame = pd.DataFrame(columns, index=utc_index(times[batch.kept]))
     return Checked(frame, findings, times, batch, [*batch.warnings, *_spikes(steps, batch.kept, context)])
 
 
@@ -82,15 +83,10 @@ def _continues(
     return continues
 
 
-def _frame(
-    raw: RawColumns,
-    steps: dict[str, NDArray[np.int64]],
-    context: Context,
-    kept: NDArray[np.int64],
-    times: NDArray[np.int64],
-) -> pd.DataFrame:
-    values = {name: exact_values(raw[name], steps[name], context.scale(name), kept) for name in REQUIRED[1:]}
-    return pd.DataFrame(values, index=utc_index(times[kept]))
+def _exact_columns(
+    raw: RawColumns, steps: dict[str, NDArray[np.int64]], context: Context, kept: NDArray[np.int64]
+) -> dict[str, Any]:
+    return {name: exact_values(raw[name], steps[name], context.scale(name), kept) for name in REQUIRED[1:]}
 
 
 def _spikes(
