@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from datalayer.domain.instrument import Instrument
@@ -31,7 +31,7 @@ NOW = datetime(2024, 8, 8, 12, tzinfo=UTC)
 LIMITS = ValidationLimits()
 VALIDATOR = DataValidator(BTC, LIMITS)
 ORACLE = Oracle(BTC, LIMITS, NOW)
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def written(count: int, scale: int) -> st.SearchStrategy[Any]:

@@ -271,6 +271,7 @@ def test_the_clock_of_this_machine_is_the_default() -> None:
         ({"ts": [NOW], "open": [1.0]}, "columns"),
         ({**{name: [value] for name, value in CANDLE.items()}, "open": [1.0, 2.0]}, "columns"),
         (CANDLE, "ts"),
+        ({name: [value] for name, value in CANDLE.items()} | {"open": np.ones((1, 2))}, "open"),
         ("candles", "data"),
         (7, "data"),
     ],
@@ -280,6 +281,16 @@ def test_data_of_another_shape_raise(data: Any, field: str) -> None:
         VALIDATOR.validate_candles(data, "1m", now=NOW)
 
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("garbage", ["no record", 7, None, [1, 2]])
+def test_what_is_no_record_is_kept_with_the_rejected(garbage: Any) -> None:
+    result = VALIDATOR.validate_trades([TRADE, garbage], now=NOW)
+
+    (rejected,) = result.rejected
+    assert len(result.accepted) == 1
+    assert (rejected.row, rejected.rule, rejected.field) == (1, Rule.PRESENT, "ts")
+    assert rejected.record["record"] is garbage
 
 
 def test_a_naive_clock_and_too_few_payloads_raise() -> None:

@@ -24,6 +24,7 @@ NUMBER_RULES: Final = (Rule.PRESENT, Rule.NUMBER, Rule.FINITE, Rule.REPRESENTABL
 
 AMBIGUOUS_STEPS: Final = MAX_STEPS // 2
 """From this count on a float may stand for two counts."""
+_CLEAR_COUNTS: Final = 2.0**50
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +52,17 @@ def check_steps(column: Any, scale: int, findings: Findings, field: str) -> NDAr
 def step_values(values: NDArray[Any], scale: int, field: str) -> StepValues:
     """Turn a one-dimensional array into steps, and say of each value what keeps it from that, if anything does.
 
-    `to_steps` alone decides what is exact. It stops at the first fault; so where it does, the values that look wrong
-    are asked one by one and the others once more together.
+    `to_steps` decides what is exact. It stops at the first fault, so where it does, what is plainly wrong is told by
+    columns, and what is left is asked one by one.
     """
     try:
         return StepValues(to_steps(values, scale, field=field), None)
-    except (InvalidInputError, ValueError):  # a number of more than 4,300 digits cannot even be shown
+    except ValueError:  # also where a number of more than 4,300 digits could not even be shown
         pass
-    suspects = _suspects(values, scale)
-    steps = np.zeros(len(values), dtype=np.int64)
-    faults = np.zeros(len(values), dtype=np.int8)
-    try:
-        steps[~suspects] = to_steps(values[~suspects], scale, field=field)
-    except InvalidInputError:
-        suspects[:] = True
-    for row in np.flatnonzero(suspects):
+    steps, faults = _known_floats(values, scale) if values.dtype.kind == "f" else _known_others(values, scale)
+    for row in np.flatnonzero(faults < 0):
         fault, steps[row] = _single(values[row], scale, field)
-        faults[row] = 0 if fault is None else NUMBER_RULES.index(fault) + 1
+        faults[row] = 0 if fault is None else _place(fault)
     return StepValues(steps, faults)
 
 
@@ -137,16 +132,32 @@ def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
 
 
-def _suspects(values: NDArray[Any], scale: int) -> NDArray[np.bool_]:
-    """Tell which values may be at fault; which of them are, `to_steps` says."""
-    if values.dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            unlike = np.round(values, scale) != values
-        return np.asarray(unlike | ~np.isfinite(values) | (np.abs(values) >= AMBIGUOUS_STEPS / 10.0**scale))
+def _known_floats(values: NDArray[Any], scale: int) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Tell what is sure without asking `to_steps`; the fault of the others is -1."""
+    floats = values.astype(np.float64, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        counts = np.rint(floats * 10.0**scale)
+    # As long as the product errs by less than half a step, no other count than this one can be meant.
+    clear = np.abs(counts) < _CLEAR_COUNTS
+    steps = np.where(clear, counts, 0.0).astype(np.int64)
+    held = clear & (from_steps(steps, scale) == floats)
+    faults = np.where(held, 0, np.where(clear, _place(Rule.REPRESENTABLE), -1)).astype(np.int8)
+    faults[~np.isfinite(floats)] = _place(Rule.FINITE)
+    return np.where(held, steps, 0), faults
+
+
+def _known_others(values: NDArray[Any], scale: int) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    steps, faults = np.zeros(len(values), dtype=np.int64), np.full(len(values), -1, dtype=np.int8)
     if values.dtype.kind in "iu":
         limit = MAX_STEPS // 10**scale
-        return np.asarray((values > limit) | (values < -limit))
-    return np.ones(len(values), dtype=bool)
+        held = (values <= limit) & (values >= -limit)
+        steps[held] = values[held].astype(np.int64) * 10**scale
+        faults[:] = np.where(held, 0, _place(Rule.REPRESENTABLE))
+    return steps, faults
+
+
+def _place(rule: Rule) -> int:
+    return NUMBER_RULES.index(rule) + 1
 
 
 def _single(value: Any, scale: int, field: str) -> tuple[Rule | None, int]:

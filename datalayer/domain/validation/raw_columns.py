@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RawColumns: TypeAlias = dict[str, Any]
 """Values as given, by column: arrays, Series or indexes, all of one length. The time is `ts`, whatever it was called."""
 
+_LEVEL_COLUMNS = ("_prices", "_sizes")
 _TIME_NAMES = ("ts", "timestamp", "timestamps")
 
 
@@ -52,12 +53,15 @@ def raw_columns(data: Any, required: Sequence[str], optional: Sequence[str]) -> 
 
 
 def record_fields(record: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of one record: all of a mapping or a dataclass, the known ones of another object."""
+    """Return the fields of one record: all of a mapping or a dataclass, the known ones of another object.
+
+    What is no record at all comes as the field `record`, so that it is not lost.
+    """
     if isinstance(record, Mapping):
         given = {str(name): value for name, value in record.items()}
     else:
         known = [f.name for f in dataclass_fields(record)] if is_dataclass(record) else names
-        given = {name: getattr(record, name) for name in known if hasattr(record, name)}
+        given = {name: getattr(record, name) for name in known if hasattr(record, name)} or {"record": record}
     return _with_ts(given)
 
 
@@ -104,10 +108,8 @@ def _of_mapping(data: Mapping[Any, Any]) -> RawColumns:
 
 
 def _column(name: str, values: Any) -> Any:
-    if (
-        isinstance(values, pd.Series | pd.Index | np.ndarray | pd.api.extensions.ExtensionArray)
-        and values.ndim
-    ):
+    arrays = pd.Series | pd.Index | np.ndarray | pd.api.extensions.ExtensionArray
+    if isinstance(values, arrays) and 1 <= values.ndim <= (2 if name.endswith(_LEVEL_COLUMNS) else 1):
         return values
     if isinstance(values, Sequence) and not isinstance(values, str | bytes):
         return _plain(values)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from datalayer.errors import InvalidInputError
@@ -40,7 +40,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 ]
 TEXTS = [json.dumps(document) for document in DOCUMENTS]
 KINDS = Trade | DepthDiff | DepthSnapshot | BookTicker | Kline | UnknownMessage
-FUZZ = settings(max_examples=400, deadline=None)
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _scalars = (
     st.none()
