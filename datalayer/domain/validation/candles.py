@@ -30,7 +30,7 @@ _INT4_MAX: Final = 2**31 - 1
 
 
 def check_candles(raw: RawColumns, context: Context, timeframe: Timeframe) -> Checked[pd.DataFrame]:
-    """Check candles by the rules in the order of `Rule`; see `DataValidator.validate_candles`."""
+    """Check candles; see `DataValidator.validate_candles`."""
     findings = Findings(row_count(raw))
     check_labels(raw, findings, context.instrument, timeframe)
     times = check_times(raw["ts"], findings, context.limits, context.now)

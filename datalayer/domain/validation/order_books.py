@@ -30,7 +30,7 @@ _INT8_END: Final = 2.0**63
 
 
 def check_order_books(raw: RawColumns, context: Context) -> Checked[OrderBookColumns]:
-    """Check snapshots by the rules in the order of `Rule`; see `DataValidator.validate_order_books`."""
+    """Check snapshots; see `DataValidator.validate_order_books`."""
     findings = Findings(row_count(raw))
     check_labels(raw, findings, context.instrument)
     times = check_times(raw["ts"], findings, context.limits, context.now)

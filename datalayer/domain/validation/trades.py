@@ -23,7 +23,7 @@ _INT8: Final = (-(2**63), 2**63 - 1)
 
 
 def check_trades(raw: RawColumns, context: Context) -> Checked[pd.DataFrame]:
-    """Check trades by the rules in the order of `Rule`; see `DataValidator.validate_trades`."""
+    """Check trades; see `DataValidator.validate_trades`."""
     findings = Findings(row_count(raw))
     check_labels(raw, findings, context.instrument)
     times = check_times(raw["ts"], findings, context.limits, context.now)

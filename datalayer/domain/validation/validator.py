@@ -37,9 +37,9 @@ class DataValidator:
     `Decimal` or str. Times are aware; arrays of numpy's datetime64 and naive datetimes are refused, since nothing says
     that they are UTC. A column `symbol` (any known spelling) or `timeframe` is checked where it is there.
 
-    Every row breaks no rule, or is rejected by the first one of `Rule`, in this order: symbol and timeframe; the time;
-    each column by itself, from left to right; how columns fit together; and last, whether rows of one key contradict each
-    other. Bad values never raise; only data of another shape do.
+    A row that breaks several rules is rejected by the first of them: symbol and timeframe; the time; each column by itself;
+    how columns fit together; and last, whether rows of one key contradict each other. Bad values never raise; only data
+    of another shape do.
 
     Of the rows of one key, the last candle and the first trade or order book are kept, as if all were written one by one.
     Rows that repeat that one, and candles that it continues (revisions of a forming candle), are dropped and told in the
