@@ -20,9 +20,7 @@ MAX_INFERRED_SCALE: Final = 12
 MAX_STEPS: Final = 2**53
 """Largest count: up to here an integer is a float64, so that one division gives the nearest float of the value."""
 
-LARGER_SCALE: Final = (
-    "the instrument needs a larger scale, which `UPDATE instruments` gives it while it has no rows"
-)
+LARGER_SCALE: Final = "the instrument needs a larger scale, which `datalayer instruments widen` gives it"
 
 # Below this, multiplying the float by 10**scale errs by less than half a step, so rounding finds the right count;
 # from here to MAX_STEPS the shortest decimal text of the float decides.

@@ -8,11 +8,13 @@ from datalayer.db.literals import sql_literal
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 from datalayer.repositories.moments import RESOLUTION, last_rows, range_condition
+from datalayer.repositories.scale_guard import instrument_condition
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from datalayer.db.copy_columns import PgType
+    from datalayer.domain.instrument import Instrument
 
 UNKNOWN_COUNT: Final = -1
 COLUMN_TYPES: Final[dict[str, PgType]] = {
@@ -24,7 +26,7 @@ _SELECT_LIST: Final = f"ts, open, high, low, close, volume, coalesce(trade_count
 
 
 def candle_query(
-    instrument_id: int,
+    of: Instrument,
     timeframe: Timeframe,
     source: str,
     opens: tuple[datetime | None, datetime],
@@ -36,7 +38,7 @@ def candle_query(
         InvalidInputError: there is no such source for the timeframe, or the limit is negative.
     """
     within, order = range_condition(*opens), last_rows(limit, ("ts",))
-    instrument = f"instrument_id = {sql_literal(instrument_id)}"
+    instrument = instrument_condition(of)
     if source == "stored":
         of_length = f"timeframe = {sql_literal(timeframe.value)}"
         return f"SELECT {_SELECT_LIST} FROM candles WHERE {instrument} AND {of_length} AND {within} {order}"

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from datalayer.db.copy_columns import Column
-from datalayer.db.copy_transfer import copy_out
 from datalayer.db.staged_write import WriteTarget
 from datalayer.domain.steps import PriceType, from_steps
 from datalayer.domain.timeframe import Timeframe
@@ -25,6 +24,7 @@ from datalayer.repositories.frames import (
 )
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import visible_range
+from datalayer.repositories.scale_guard import copy_out_scaled
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -129,10 +129,14 @@ class CandleRepository:
             DatabaseError: the server refuses.
         """
         length = Timeframe.parse(timeframe)
-        instrument = await self._instruments.get(symbol)
         opens = visible_range(start, end, as_of, length=length.length)
-        query = candle_query(instrument.id, length, source, opens, limit)
-        columns = await copy_out(self._conn, query, COLUMN_TYPES)
+        instrument, columns = await copy_out_scaled(
+            self._conn,
+            self._instruments,
+            symbol,
+            lambda found: candle_query(found, length, source, opens, limit),
+            COLUMN_TYPES,
+        )
         frame = _candle_frame(columns, instrument, price_type, turn=limit is not None)
         frame.attrs = {"symbol": instrument.symbol, "timeframe": length.label, "source": source}
         return frame

@@ -54,6 +54,14 @@ class InstrumentRepository:
         """
         return await self._find(canonical_symbol(symbol), " FOR SHARE") or await self._refuse(symbol)
 
+    async def get_for_change(self, symbol: str) -> Instrument:
+        """Return the instrument, and keep writers of it waiting until the transaction ends; readers go on.
+
+        Raises:
+            InvalidInputError: it is not registered; names registered ones that look alike.
+        """
+        return await self._find(canonical_symbol(symbol), " FOR NO KEY UPDATE") or await self._refuse(symbol)
+
     async def list_all(self) -> list[Instrument]:
         """Return all instruments, ordered by symbol."""
         with driver_errors_translated():

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from datalayer.db.copy_columns import Column
-from datalayer.db.copy_transfer import copy_out
-from datalayer.db.literals import sql_literal
 from datalayer.db.staged_write import WriteTarget
 from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBookColumns
 from datalayer.domain.steps import from_steps, to_steps
@@ -17,6 +15,7 @@ from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_rows
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import last_rows, range_condition, visible_range
+from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -97,14 +96,19 @@ class OrderBookRepository:
             InvalidInputError: symbol unknown, a time naive, or `end` before `start`.
             DatabaseError: the server refuses.
         """
-        instrument = await self._instruments.get(symbol)
-        first, last = visible_range(start, end, as_of)
-        query = (
-            f"SELECT ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes"
-            f" FROM order_books WHERE instrument_id = {sql_literal(instrument.id)}"
-            f" AND {range_condition(first, last)} {last_rows(limit, ('ts',))}"
+        within = range_condition(*visible_range(start, end, as_of))
+        order = last_rows(limit, ("ts",))
+        update_id = f"coalesce(last_update_id, {UNKNOWN_UPDATE_ID})"
+        instrument, columns = await copy_out_scaled(
+            self._conn,
+            self._instruments,
+            symbol,
+            lambda found: (
+                f"SELECT ts, {update_id}, bid_prices, bid_sizes, ask_prices, ask_sizes FROM order_books"
+                f" WHERE {instrument_condition(found)} AND {within} {order}"
+            ),
+            _COLUMN_TYPES,
         )
-        columns = await copy_out(self._conn, query, _COLUMN_TYPES)
         if limit is not None:
             columns = {name: column.rows(slice(None, None, -1)) for name, column in columns.items()}
         return _books(columns, instrument)

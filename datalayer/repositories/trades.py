@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 
 from datalayer.db.copy_columns import Column
-from datalayer.db.copy_transfer import copy_out
-from datalayer.db.literals import sql_literal
 from datalayer.db.staged_write import WriteTarget
 from datalayer.domain.steps import PriceType, from_steps
 from datalayer.domain.write_counts import WriteCounts
@@ -17,6 +15,7 @@ from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_columns, check_rows, integer_column, step_column, utc_times
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import last_rows, range_condition, visible_range
+from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -103,14 +102,18 @@ class TradeRepository:
             InvalidInputError: symbol unknown, a time naive, or `end` before `start`.
             DatabaseError: the server refuses.
         """
-        instrument = await self._instruments.get(symbol)
-        first, last = visible_range(start, end, as_of)
-        query = (
-            f"SELECT {', '.join(_COLUMN_TYPES)} FROM trades"
-            f" WHERE instrument_id = {sql_literal(instrument.id)} AND {range_condition(first, last)}"
-            f" {last_rows(limit, ('ts', 'trade_id'))}"
+        within = range_condition(*visible_range(start, end, as_of))
+        order = last_rows(limit, ("ts", "trade_id"))
+        instrument, columns = await copy_out_scaled(
+            self._conn,
+            self._instruments,
+            symbol,
+            lambda found: (
+                f"SELECT {', '.join(_COLUMN_TYPES)} FROM trades"
+                f" WHERE {instrument_condition(found)} AND {within} {order}"
+            ),
+            _COLUMN_TYPES,
         )
-        columns = await copy_out(self._conn, query, _COLUMN_TYPES)
         return _trade_frame(columns, instrument, price_type, turn=limit is not None)
 
 
