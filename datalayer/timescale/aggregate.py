@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _INFO: Final = "timescale.aggregates"
 _TABLES: Final = "timescale.aggregate_tables"
+_DECLARED_IN: Final = "timescale.declared_in"
 
 
 def continuous_aggregate(
@@ -57,7 +58,7 @@ def continuous_aggregate(
 
     Args:
         name: of the view.
-        metadata: of the tables that it reads; the aggregate is registered there.
+        metadata: of the tables that it reads; the aggregate is registered there. That of an aggregate stands for it.
         definition: SELECT with one `time_bucket` and labels for all that is computed. Its sources are hypertables, or
             continuous aggregates, declared before.
         materialized_only: False: what is not materialised yet is computed at query time. Has no default, as
@@ -73,6 +74,7 @@ def continuous_aggregate(
         ConfigurationError: no bucket, a computed column without a label, the name is taken, or windows of policies
             contradict each other.
     """
+    metadata = metadata.info.get(_DECLARED_IN, metadata)
     schema = schema if schema is not None else metadata.schema
     known: dict[Key, AggregateSpec] = metadata.info.setdefault(_INFO, {})
     if (schema, name) in known:
@@ -111,7 +113,7 @@ def _relations(metadata: MetaData) -> Iterator[Relation]:
 
 
 def _table(spec: AggregateSpec, metadata: MetaData, definition: Select[Any]) -> Table:
-    own = metadata.info.setdefault(_TABLES, MetaData())
+    own = metadata.info.setdefault(_TABLES, MetaData(info={_DECLARED_IN: metadata}))
     columns, keys = [], []
     for selected in definition.selected_columns:
         element = selected.element if isinstance(selected, Label) else selected

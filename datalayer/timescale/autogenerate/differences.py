@@ -20,6 +20,7 @@ from datalayer.timescale.operations import (
     DropContinuousAggregateOp,
     DropHypertableOp,
     EnableCompressionOp,
+    RefreshContinuousAggregateOp,
     RemovePolicyOp,
     ReplaceContinuousAggregatesOp,
     TimescaleOp,
@@ -50,8 +51,10 @@ class Differences:
         created: for each declared hypertable that is none yet, what makes it one.
         removed: for each hypertable that is not declared, what undoes it and what goes with it.
         dropped_aggregates: those that are not declared, readers first, each behind what goes with it.
+        inserted_aggregates: those that are not there yet and that replaced ones will read, sources first, each refreshed.
         replaced: those with another definition, and all that read them.
-        created_aggregates: those that are not there yet, sources first.
+        taken_out_aggregates: as `dropped_aggregates`, of those that replaced ones have read.
+        created_aggregates: the others that are not there yet, sources first.
         altered: of hypertables and aggregates, what changes in place.
         removed_compression: of what stays.
         compression: what is switched on or changed.
@@ -64,7 +67,9 @@ class Differences:
     created: dict[Key, CreateHypertableOp] = field(default_factory=dict)
     removed: dict[Key, list[TimescaleOp]] = field(default_factory=dict)
     dropped_aggregates: list[TimescaleOp] = field(default_factory=list)
+    inserted_aggregates: list[TimescaleOp] = field(default_factory=list)
     replaced: list[TimescaleOp] = field(default_factory=list)
+    taken_out_aggregates: list[TimescaleOp] = field(default_factory=list)
     created_aggregates: list[TimescaleOp] = field(default_factory=list)
     altered: list[TimescaleOp] = field(default_factory=list)
     removed_compression: list[TimescaleOp] = field(default_factory=list)
@@ -99,22 +104,45 @@ class Differences:
 
     def add_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> None:
         """Compare all continuous aggregates."""
-        for key, found in reversed(list(self.found.aggregates.items())):
+        present = self.found.aggregates
+        rebuilt = self._replace_aggregates(declared)
+        read = _all_sources(present, rebuilt)
+        for key, found in reversed(list(present.items())):
             if key not in declared:
-                self.dropped_aggregates += [
-                    *_with_relation(_without_extras(found)),
-                    DropContinuousAggregateOp(found.name, found.schema, spec=found),
-                ]
+                self._drop_aggregate(found, is_read=key in read, rebuilt=rebuilt)
+        read = _all_sources(declared, rebuilt)
         for key, spec in declared.items():
-            existing = self.found.aggregates.get(key)
+            existing = present.get(key)
             if existing is None:
-                self.created_aggregates.append(CreateContinuousAggregateOp(spec))
+                self._create_aggregate(spec, is_read=key in read, rebuilt=rebuilt)
             else:
                 self._alter_aggregate(spec, existing)
             self._add_extras(spec, existing)
-        self._replace_aggregates(declared)
 
-    def _replace_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> None:
+    def _drop_aggregate(self, found: AggregateSpec, *, is_read: bool, rebuilt: set[Key]) -> None:
+        dropped = [
+            *_with_relation(_without_extras(found)),
+            DropContinuousAggregateOp(found.name, found.schema, spec=found),
+        ]
+        if is_read:
+            _refuse_two_changes(found, rebuilt)
+            # On the way back it is filled before others read it.
+            self.taken_out_aggregates += [
+                RefreshContinuousAggregateOp(found.name, found.schema, is_silent=True),
+                *dropped,
+            ]
+        else:
+            self.dropped_aggregates += dropped
+
+    def _create_aggregate(self, spec: AggregateSpec, *, is_read: bool, rebuilt: set[Key]) -> None:
+        created = CreateContinuousAggregateOp(spec)
+        if is_read:
+            _refuse_two_changes(spec, rebuilt)
+            self.inserted_aggregates += [created, RefreshContinuousAggregateOp(spec.name, spec.schema)]
+        else:
+            self.created_aggregates.append(created)
+
+    def _replace_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> set[Key]:
         changed: dict[str | None, dict[str, tuple[str, str]]] = {}
         rebuilt: set[Key] = set()
         for key, spec in declared.items():
@@ -126,6 +154,7 @@ class Differences:
             new = {name: pair[0] for name, pair in definitions.items()}
             old = {name: pair[1] for name, pair in definitions.items()}
             self.replaced.append(ReplaceContinuousAggregatesOp(schema, new, old))
+        return rebuilt
 
     def _differs(self, declared: AggregateSpec, found: AggregateSpec) -> bool:
         """Let the server write the declared definition in its own words, and compare those."""
@@ -195,6 +224,25 @@ def _changed_settings(declared: Policy, found: Policy) -> dict[str, Any]:
     if "schedule_interval" in changes and phase is not None:
         changes["phase"] = phase  # it counts from multiples of the schedule
     return changes
+
+
+def _all_sources(aggregates: Mapping[Key, AggregateSpec], readers: set[Key]) -> set[Key]:
+    """Return the aggregates that `readers` read, through others too."""
+    sources: set[Key] = set()
+    for key in reversed(list(aggregates)):  # readers come after their sources
+        if key in readers or key in sources:
+            sources.update(aggregates[key].sources)
+    return sources
+
+
+def _refuse_two_changes(between: AggregateSpec, rebuilt: set[Key]) -> None:
+    changed = rebuilt & set(between.sources)
+    if changed:
+        msg = (
+            f"continuous aggregate {between.name} comes or goes between {next(iter(changed))[1]} and what reads it, while the "
+            "definition of the former changes: declare one of the two changes first, in a revision of its own"
+        )
+        raise ConfigurationError(msg)
 
 
 def _without_extras(found: Relation) -> Iterator[TimescaleOp]:

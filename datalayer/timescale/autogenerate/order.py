@@ -25,7 +25,8 @@ def arrange(upgrade_ops: UpgradeOps, differences: Differences) -> None:
     """Put what was found among the operations on tables.
 
     Aggregates that go, go first, policies and compression of what stays next. Then tables and hypertables, aggregates over
-    them, compression, and policies last. What drops tables and columns comes behind new definitions of aggregates, which
+    them, compression, and policies last. An aggregate that replaced ones are to read is made and filled before them, one
+    that they have read goes after. What drops tables and columns comes behind new definitions of aggregates, which
     may have read them.
     """
     constructive, destructive = _tables(upgrade_ops, differences)
@@ -37,7 +38,9 @@ def arrange(upgrade_ops: UpgradeOps, differences: Differences) -> None:
         *differences.removed_compression,
         *constructive,
         *differences.altered,
+        *differences.inserted_aggregates,
         *differences.replaced,
+        *differences.taken_out_aggregates,
         *differences.created_aggregates,
         *destructive,
         *differences.compression,

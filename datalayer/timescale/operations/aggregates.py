@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from alembic.operations import MigrateOperation, Operations
+from alembic.operations import Operations
 
 from datalayer.timescale.intervals import Interval
 from datalayer.timescale.operations.base import Call, TimescaleOp
@@ -281,22 +281,29 @@ class ReplaceContinuousAggregatesOp(TimescaleOp):
 
 
 @Operations.register_operation("refresh_continuous_aggregate")
-class RefreshContinuousAggregateOp(MigrateOperation):
-    """A range of an aggregate is materialised."""
+class RefreshContinuousAggregateOp(TimescaleOp):
+    """A range of an aggregate is materialised; its reverse does nothing, and the reverse of that is the refresh again."""
 
     def __init__(
         self,
         name: str,
         schema: str | None,
-        start: datetime | None,
-        end: datetime | None,
-        buckets_per_batch: int,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        buckets_per_batch: int = BUCKETS_PER_BATCH,
+        *,
+        is_silent: bool = False,
     ) -> None:
-        self.name = name
-        self.schema = schema
+        super().__init__(name, schema)
         self.start = start
         self.end = end
         self.buckets_per_batch = buckets_per_batch
+        self._is_silent = is_silent
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it stands for the way back only."""
+        return self._is_silent
 
     @classmethod
     def refresh_continuous_aggregate(
@@ -317,3 +324,12 @@ class RefreshContinuousAggregateOp(MigrateOperation):
         Args: those of `datalayer.timescale.refresh_continuous_aggregate`.
         """
         return operations.invoke(cls(name, schema, start, end, buckets_per_batch))
+
+    def reverse(self) -> Self:
+        """Return what undoes it."""
+        window = (self.start, self.end, self.buckets_per_batch)
+        return type(self)(self.name, self.schema, *window, is_silent=not self.is_silent)
+
+    def call(self) -> Call:
+        """Return how it is written in a revision."""
+        return Call("refresh_continuous_aggregate", (self.name,), self._with_schema())

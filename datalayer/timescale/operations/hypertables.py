@@ -96,25 +96,46 @@ class DropHypertableOp(TimescaleOp):
         schema: str | None,
         *,
         spec: HypertableSpec | None = None,
+        keep_rows: bool = True,
         with_relation: bool = False,
     ) -> None:
         super().__init__(name, schema, with_relation=with_relation)
         self.spec = spec
+        self._keep_rows = keep_rows
+
+    @property
+    def keep_rows(self) -> bool:
+        """Whether the ordinary table gets the rows; not if it is dropped next."""
+        return self._keep_rows and not self.with_relation
+
+    @property
+    def is_silent(self) -> bool:
+        """Dropping the table is enough, unless it has compressed chunks."""
+        return self.with_relation and (self.spec is None or self.spec.compression is None)
 
     @classmethod
-    def drop_hypertable(cls, operations: Operations, table_name: str, *, schema: str | None = None) -> Any:
+    def drop_hypertable(
+        cls,
+        operations: Operations,
+        table_name: str,
+        *,
+        keep_rows: bool = True,
+        schema: str | None = None,
+    ) -> Any:
         """Turn a hypertable into an ordinary table; all rows stay.
 
         TimescaleDB has no way back, so the rows are copied to a new table, which takes the place of the old one with its
         constraints, indexes, triggers, comments, owner and grants; it needs the disk space twice and locks the table
-        meanwhile. To drop a hypertable with its rows, `op.drop_table` is enough.
+        meanwhile.
 
         Args:
             operations: given by Alembic.
             table_name: a hypertable that no continuous aggregate, view or foreign key refers to.
+            keep_rows: False: the ordinary table is empty, for `op.drop_table` to follow. Where chunks are compressed that
+                alone would leave the compressed halves on disk for ever (TimescaleDB 2.28).
             schema: None: the first of the search path.
         """
-        return operations.invoke(cls(table_name, schema))
+        return operations.invoke(cls(table_name, schema, keep_rows=keep_rows))
 
     def reverse(self) -> CreateHypertableOp:
         """Return what undoes it."""
@@ -126,7 +147,8 @@ class DropHypertableOp(TimescaleOp):
 
     def call(self) -> Call:
         """Return how it is written in a revision."""
-        return Call("drop_hypertable", (self.name,), self._with_schema())
+        kwargs = {} if self.keep_rows else {"keep_rows": False}
+        return Call("drop_hypertable", (self.name,), self._with_schema(**kwargs))
 
 
 @Operations.register_operation("alter_hypertable")

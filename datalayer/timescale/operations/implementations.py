@@ -38,7 +38,7 @@ def _create_hypertable(operations: Operations, op: hypertables.CreateHypertableO
 
 @Operations.implementation_for(hypertables.DropHypertableOp)
 def _drop_hypertable(operations: Operations, op: hypertables.DropHypertableOp) -> None:
-    _run(operations, [plain_table(op.name, op.schema)])
+    _run(operations, [plain_table(op.name, op.schema, keep_rows=op.keep_rows)])
 
 
 @Operations.implementation_for(hypertables.AlterHypertableOp)

@@ -13,7 +13,8 @@ from datalayer.errors import InvalidInputError, MigrationError
 from datalayer.timescale import ddl
 from datalayer.timescale.introspection import find_relations
 from datalayer.timescale.operations.losses import Loss, find_loss
-from datalayer.timescale.quoting import identifier, identifiers, qualified, statement
+from datalayer.timescale.operations.rights import grants
+from datalayer.timescale.quoting import identifier, qualified, regclass, statement
 from datalayer.timescale.refresh import refresh_continuous_aggregate
 from datalayer.timescale.server import Server
 
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
 
     from datalayer.timescale.specs import AggregateSpec, Key, Policy
 
-_GRANTS = text("""
-    SELECT privilege_type AS privilege, is_grantable, array_remove(array_agg(attname ORDER BY attnum), NULL) AS columns,
-           CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS grantee
-    FROM (
-        SELECT (aclexplode(relacl)).*, relowner, NULL AS attname, NULL AS attnum FROM pg_class WHERE oid = CAST(:view AS text)::regclass
-        UNION ALL
-        SELECT (aclexplode(attacl)).*, relowner, attname, attnum FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
-        WHERE attrelid = CAST(:view AS text)::regclass
-    ) AS granted
-    WHERE grantee <> relowner GROUP BY privilege_type, is_grantable, grantee, attname IS NULL
-""")
 _OWNER = text("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = CAST(:view AS text)::regclass")
 _JOB = text("""
     SELECT job_id, scheduled, max_runtime::text, max_retries, retry_period::text, initial_start::text,
@@ -126,12 +116,9 @@ def _surroundings(connection: Connection, spec: AggregateSpec) -> _Surroundings:
         policy: dict(connection.execute(_JOB, {**view, "kind": policy.kind.value}).mappings().one())
         for policy in spec.policies
     }
-    grants = [
-        f"GRANT {row.privilege}{f' ({identifiers(row.columns)})' if row.columns else ''} ON {ddl.relation(spec.key)} "
-        f"TO {row.grantee}{' WITH GRANT OPTION' if row.is_grantable else ''}"
-        for row in connection.execute(_GRANTS, view)
-    ]
-    return _Surroundings(str(connection.scalar(_OWNER, view)), grants, jobs)
+    view_literal = regclass(spec.name, spec.schema)
+    given = connection.scalars(statement(grants(f"{view_literal}::regclass", view_literal))).all()
+    return _Surroundings(str(connection.scalar(_OWNER, view)), list(given), jobs)
 
 
 def _creation(spec: AggregateSpec, surroundings: _Surroundings, server: Server) -> Iterator[str]:
