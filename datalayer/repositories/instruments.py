@@ -14,9 +14,22 @@ from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError, ScaleError
 
 if TYPE_CHECKING:
+    from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _SELECT: Final = "SELECT id, symbol, price_scale, size_scale FROM instruments"
+
+# Row locks are not fair: with writers whose transactions overlap, there is always one that shares the row, and whoever
+# wants it alone waits for minutes. Writers go through this gate first, in which they queue behind him.
+_GATE: Final = (
+    "hashtextextended('datalayer.instruments ' || current_schema() || ' ' || CAST(:symbol AS text), 0)"
+)
+_SELECT_FOR_WRITE: Final = text(f"""
+    WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_GATE}))
+    SELECT i.id, i.symbol, i.price_scale, i.size_scale FROM gate, instruments AS i WHERE i.symbol = :symbol FOR SHARE OF i
+""")
+_CLOSE_GATE: Final = text(f"SELECT pg_advisory_xact_lock({_GATE})")
+_SELECT_FOR_CHANGE: Final = text(f"{_SELECT} WHERE symbol = :symbol FOR NO KEY UPDATE")
 
 
 class InstrumentRepository:
@@ -52,15 +65,23 @@ class InstrumentRepository:
         Raises:
             InvalidInputError: it is not registered; names registered ones that look alike.
         """
-        return await self._find(canonical_symbol(symbol), " FOR SHARE") or await self._refuse(symbol)
+        return await self._one_or_none(_SELECT_FOR_WRITE, canonical_symbol(symbol)) or await self._refuse(
+            symbol
+        )
 
     async def get_for_change(self, symbol: str) -> Instrument:
         """Return the instrument, and keep writers of it waiting until the transaction ends; readers go on.
 
+        Waits for those that are writing; whoever comes later waits in turn.
+
         Raises:
             InvalidInputError: it is not registered; names registered ones that look alike.
+            DatabaseError: `lock_timeout` is over.
         """
-        return await self._find(canonical_symbol(symbol), " FOR NO KEY UPDATE") or await self._refuse(symbol)
+        canonical = canonical_symbol(symbol)
+        with driver_errors_translated():
+            await self._conn.execute(_CLOSE_GATE, {"symbol": canonical})
+        return await self._one_or_none(_SELECT_FOR_CHANGE, canonical) or await self._refuse(symbol)
 
     async def list_all(self) -> list[Instrument]:
         """Return all instruments, ordered by symbol."""
@@ -90,8 +111,10 @@ class InstrumentRepository:
         _check_wide_enough(found, price_scale, size_scale)
         return found
 
-    async def _find(self, canonical: str, lock: str = "") -> Instrument | None:
-        statement = text(f"{_SELECT} WHERE symbol = :symbol{lock}")
+    async def _find(self, canonical: str) -> Instrument | None:
+        return await self._one_or_none(text(f"{_SELECT} WHERE symbol = :symbol"), canonical)
+
+    async def _one_or_none(self, statement: TextClause, canonical: str) -> Instrument | None:
         with driver_errors_translated():
             row = (await self._conn.execute(statement, {"symbol": canonical})).one_or_none()
         return None if row is None else Instrument(*row)

@@ -37,7 +37,7 @@ _LIMITS: Final = text("""
            set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
 """)
 _MATERIALISED: Final = text("""
-    SELECT view_name, format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
+    SELECT view_name, format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name) AS storage
     FROM timescaledb_information.continuous_aggregates WHERE view_schema = current_schema()
 """)
 
@@ -146,7 +146,7 @@ async def _parts(conn: AsyncConnection, before: Instrument, after: Instrument) -
         "price": 10 ** (after.price_scale - before.price_scale),
         "size": 10 ** (after.size_scale - before.size_scale),
     }
-    storage: dict[str, str] = dict((await conn.execute(_MATERIALISED)).tuples().all())
+    storage = {row.view_name: row.storage for row in await conn.execute(_MATERIALISED)}
     for relation in RELATIONS:
         if relation.is_aggregate:
             await conn.execute(text(f"LOCK TABLE {storage[relation.name]} IN SHARE ROW EXCLUSIVE MODE"))
