@@ -85,7 +85,7 @@ async def run_with(engine: AsyncEngine, schema: str) -> None:
 async def run_online(schema: str) -> None:
     """Run on the database that the environment names; there is no default. Alembic prints its own errors as one line."""
     try:
-        async with DatabaseConnectionManager(Settings.load()) as database:
+        async with DatabaseConnectionManager(Settings.load().for_maintenance()) as database:
             await run_with(database.engine, schema)
     except DataLayerError as exc:
         raise CommandError(str(exc)) from exc

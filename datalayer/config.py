@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from datalayer.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
+
 EMBEDDED_SCHEME: Final = "embedded"
 EMBEDDED_MEMORY_URL: Final = "embedded:///:memory:"
 URL_FORMS: Final = "postgresql+asyncpg://user:password@host:5432/database, or embedded:///absolute/folder"
 
+TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
+SessionTarget = Literal["any", "primary", "standby", "prefer-standby", "read-write", "read-only"]
+
+_TLS_CERTAIN: Final = ("require", "verify-ca", "verify-full")
 _ASYNC_DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
@@ -82,11 +89,25 @@ class Settings(BaseSettings):
         database_url: address of the database; see `parse_database_url` for its forms. None: interactive use falls back
             to the embedded database in `embedded_dir`, unattended use refuses to start.
         database_schema: PostgreSQL schema that holds the tables.
-        pool_size: connections that stay open.
-        pool_max_overflow: connections above `pool_size` under load.
+        pool_min_size: connections made when the database is opened, so that the first callers need not wait.
+        pool_max_size: most connections at a time; those once made stay open.
         pool_timeout_s: seconds that a caller waits for a free connection.
+        connection_lifetime_s: age in seconds from which a connection is replaced before its next use.
         connect_timeout_s: seconds to wait for the server to accept a connection.
+        ping_timeout_s: seconds in which a connection must answer when it comes out of the pool; else it is replaced.
+        statement_timeout_s: seconds that one statement may run before the server ends it. A connection on which the
+            server has not even done that 5 s later is given up. None: the server's own limit, and no end to waiting for
+            a server that is reachable and silent. Migrations have limits of their own.
+        close_timeout_s: seconds that `close()` waits for connections in use.
         application_name: shown in `pg_stat_activity`.
+        pooler: "transaction" behind a pooler that gives a server connection for one transaction, such as PgBouncer with
+            `pool_mode = transaction`. None: connected to the server itself.
+        target_session_attrs: which of several servers will do, by its role; those of the address are tried in turn.
+        tls: whether to encrypt, and how much of the server's certificate to check, as libpq's `sslmode`. None: what
+            the address says, else `prefer`.
+        tls_root_cert: file with the certificates of the authorities to trust; None: those of the system.
+        tls_cert: file with the client's certificate, where the server asks for one.
+        tls_key: file with its private key; None: it is in `tls_cert`.
         embedded_dir: folder of the default embedded database.
         cache_dir: where the runtime of the embedded database is installed, once a user.
     """
@@ -95,11 +116,21 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = None
     database_schema: str = Field(default="public", min_length=1, max_length=63)
-    pool_size: int = Field(default=5, ge=1)
-    pool_max_overflow: int = Field(default=5, ge=0)
+    pool_min_size: int = Field(default=1, ge=0)
+    pool_max_size: int = Field(default=10, ge=1)
     pool_timeout_s: float = Field(default=30.0, gt=0)
+    connection_lifetime_s: int = Field(default=3600, ge=1)
     connect_timeout_s: float = Field(default=10.0, gt=0)
-    application_name: str = "datalayer"
+    ping_timeout_s: float = Field(default=5.0, gt=0)
+    statement_timeout_s: float | None = Field(default=None, ge=0.001)
+    close_timeout_s: float = Field(default=10.0, ge=0)
+    application_name: str = Field(default="datalayer", max_length=63)
+    pooler: Literal["transaction"] | None = None
+    target_session_attrs: SessionTarget = "any"
+    tls: TlsMode | None = None
+    tls_root_cert: FilePath | None = None
+    tls_cert: FilePath | None = None
+    tls_key: FilePath | None = None
     embedded_dir: Path = Field(default_factory=lambda: user_data_path("datalayer") / "embedded")
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("datalayer"))
 
@@ -108,6 +139,26 @@ class Settings(BaseSettings):
     def _url_parses(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("pool_max_size")
+    @classmethod
+    def _not_below_the_minimum(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("pool_min_size", 0):
+            msg = f"is {value}, below DATALAYER_POOL_MIN_SIZE={info.data['pool_min_size']}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("tls_root_cert", "tls_cert", "tls_key")
+    @classmethod
+    def _used_by_the_mode(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        modes = ("verify-ca", "verify-full") if info.field_name == "tls_root_cert" else _TLS_CERTAIN
+        if value is not None and info.data.get("tls") not in modes:
+            msg = f"would not be used; set DATALAYER_TLS to {' or '.join(modes)}"
+            raise ValueError(msg)
+        if info.field_name == "tls_key" and value is not None and info.data.get("tls_cert") is None:
+            msg = "belongs to a certificate; set DATALAYER_TLS_CERT"
+            raise ValueError(msg)
         return value
 
     @classmethod
@@ -145,6 +196,20 @@ class Settings(BaseSettings):
             return self
         address = url or embedded_address(self.embedded_dir)
         return self.load(**{**self.model_dump(), "database_url": address})
+
+    def for_maintenance(self) -> Settings:
+        """Return settings for what has limits of its own and holds locks of its session, as migrations do.
+
+        Raises:
+            ConfigurationError: the address leads through a transaction pooler, where a session has no locks.
+        """
+        if self.pooler is not None:
+            msg = (
+                "this holds locks of its session, which a transaction pooler does not keep; "
+                "run it with the server's own address, and without DATALAYER_POOLER"
+            )
+            raise ConfigurationError(msg)
+        return self.model_copy(update={"statement_timeout_s": None})
 
     def require_url(self) -> URL:
         """Return the configured address, for whatever deploys or runs unattended.

@@ -6,7 +6,11 @@ No error text contains a password: database addresses pass through `datalayer.co
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class DataLayerError(Exception):
@@ -37,20 +41,69 @@ class ScaleError(InvalidInputError):
     """A price or size has more decimal digits, or is larger, than its instrument's scale can hold exactly."""
 
 
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """One try of an operation that `RetryableDBOperation` repeats.
+
+    Attributes:
+        started_at: when the try began, in UTC.
+        duration_s: how long it took to fail.
+        sqlstate: what the server said; None when it never answered.
+        reason: text of the error.
+    """
+
+    started_at: datetime
+    duration_s: float
+    sqlstate: str | None
+    reason: str
+
+
 class DatabaseError(DataLayerError):
     """The database refused or failed an operation.
 
     Attributes:
         sqlstate: the five-character SQLSTATE, or None when the server never answered.
+        attempts: the tries that failed, oldest first, this error's own the last; empty outside of
+            `RetryableDBOperation`.
     """
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
         self.sqlstate = sqlstate
+        self.attempts: tuple[FailedAttempt, ...] = ()
         super().__init__(message)
 
 
 class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached, or closed the connection."""
+
+
+class PoolTimeoutError(DatabaseUnavailableError):
+    """All connections of the pool stayed in use for `pool_timeout_s`.
+
+    Attributes:
+        in_use: connections that were in use.
+        waited_s: seconds that the caller waited.
+    """
+
+    def __init__(self, in_use: int, waited_s: float) -> None:
+        self.in_use = in_use
+        self.waited_s = waited_s
+        super().__init__(
+            f"no connection came free in {waited_s:g} s, {in_use} are in use; hold them shorter, "
+            "or raise DATALAYER_POOL_MAX_SIZE"
+        )
+
+
+class DatabaseClosedError(DatabaseError):
+    """The connection manager is closed, or being closed; nothing new is begun."""
+
+
+class EventLoopError(DataLayerError, RuntimeError):
+    """A connection manager was used from another event loop than the one that opened it."""
+
+
+class OpenTransactionError(DataLayerError, RuntimeError):
+    """Something that must run outside of transactions was asked for inside of one."""
 
 
 class UnsupportedServerError(DatabaseError):

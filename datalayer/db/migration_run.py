@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import event, text
 
-from datalayer.db.connection import search_path
 from datalayer.db.deploy_lock import lock_key
+from datalayer.db.driver_connect import search_path
 from datalayer.db.server_gate import check_server, offline_gate
 from datalayer.errors import InvalidInputError
 from datalayer.timescale.quoting import identifier

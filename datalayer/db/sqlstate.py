@@ -1,11 +1,18 @@
-"""What the driver said, out of the wrapping of SQLAlchemy."""
+"""What the driver said, out of the wrapping of SQLAlchemy, and what its SQLSTATE means for the connection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
+
+# Connection exceptions; the server shutting down, crashed or starting; sessions that it ended for being idle or too
+# long; too many connections.
+UNAVAILABLE: Final = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300")
+READ_ONLY: Final = "25006"
+SERIALIZATION_FAILURE: Final = "40001"
+DEADLOCK: Final = "40P01"
 
 
 def sqlstate_of(error: DBAPIError) -> str | None:
@@ -18,3 +25,11 @@ def reason_of(error: DBAPIError) -> str:
     cause = getattr(error.orig, "__cause__", None) or error.orig
     hint = getattr(cause, "hint", None)
     return f"{cause} ({hint})" if hint else str(cause)
+
+
+def connection_is_unusable(sqlstate: str | None) -> bool:
+    """Return whether a connection that gave this error must not be used again.
+
+    A server that refuses writes may be a primary no longer: after a failover the address leads to another one.
+    """
+    return sqlstate is not None and sqlstate.startswith((*UNAVAILABLE, READ_ONLY))

@@ -9,7 +9,7 @@ from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from datalayer.db.connection import search_path
+from datalayer.db.driver_connect import search_path
 from datalayer.db.migrations import script_location
 
 if TYPE_CHECKING:

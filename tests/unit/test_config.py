@@ -47,17 +47,17 @@ def test_redact_masks_password_and_query_values() -> None:
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATALAYER_POOL_SIZE", "9")
-    assert Settings.load().pool_size == 9
-    assert Settings.load(pool_size=3).pool_size == 3
+    monkeypatch.setenv("DATALAYER_POOL_MAX_SIZE", "9")
+    assert Settings.load().pool_max_size == 9
+    assert Settings.load(pool_max_size=3).pool_max_size == 3
 
 
 def test_a_bad_setting_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATALAYER_POOL_SIZE", "none")
+    monkeypatch.setenv("DATALAYER_POOL_MAX_SIZE", "none")
     monkeypatch.setenv("DATALAYER_DATABASE_URL", "mysql://root:hunter2@h/d")
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
-    assert "DATALAYER_POOL_SIZE" in str(caught.value)
+    assert "DATALAYER_POOL_MAX_SIZE" in str(caught.value)
     assert "DATALAYER_DATABASE_URL" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -80,10 +80,10 @@ def test_unattended_use_refuses_to_start_without_an_address() -> None:
 
 
 def test_interactive_use_falls_back_to_the_embedded_database(tmp_path: Path) -> None:
-    settings = Settings.load(embedded_dir=tmp_path, pool_size=3)
+    settings = Settings.load(embedded_dir=tmp_path, pool_max_size=3)
     interactive = settings.for_interactive_use()
     assert interactive.require_url().drivername == "embedded"
-    assert interactive.pool_size == 3
+    assert interactive.pool_max_size == 3
     assert str(tmp_path) in settings.embedded_notice
     assert "production wants a server" in settings.embedded_notice
 
