@@ -1,15 +1,19 @@
-"""Order-book snapshots by columns."""
+"""Order-book snapshots: many by columns, or a single one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from datalayer.domain.moments import utc_moment
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from numpy.typing import NDArray
 
 UNKNOWN_UPDATE_ID: Final = -1
@@ -58,6 +62,24 @@ class OrderBookColumns:
     def __len__(self) -> int:
         return len(self.timestamps)
 
+    def book(self, row: int, symbol: str) -> OrderBook:
+        """Return one snapshot, without the padding.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        bids, asks = int(self.bid_counts[row]), int(self.ask_counts[row])
+        update_id = int(self.last_update_ids[row])
+        return OrderBook(
+            symbol=symbol,
+            ts=self.timestamps[row].item().replace(tzinfo=UTC),
+            bid_prices=self.bid_prices[row, :bids],
+            bid_sizes=self.bid_sizes[row, :bids],
+            ask_prices=self.ask_prices[row, :asks],
+            ask_sizes=self.ask_sizes[row, :asks],
+            last_update_id=None if update_id == UNKNOWN_UPDATE_ID else update_id,
+        )
+
     @property
     def bid_counts(self) -> NDArray[np.int64]:
         """Number of bid levels of each snapshot, int64 `[n]`."""
@@ -67,6 +89,58 @@ class OrderBookColumns:
     def ask_counts(self) -> NDArray[np.int64]:
         """Number of ask levels of each snapshot, int64 `[n]`."""
         return _counts(self.ask_prices)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderBook:
+    """One snapshot of an instrument's book, best level first on each side; an empty side is an empty array.
+
+    A plain value, made without any check: `DataValidator` tells whether it may be stored, and `columns` refuses what
+    breaks the rules of a book.
+
+    Attributes:
+        symbol: canonical, as in `BTC/USDT`.
+        ts: exchange time, aware.
+        bid_prices: float64 `[bid levels]`, strictly falling, in the quote asset.
+        bid_sizes: float64, same shape, greater than zero, in the base asset.
+        ask_prices: float64 `[ask levels]`, strictly rising, the first above the first bid.
+        ask_sizes: float64, same shape, greater than zero.
+        last_update_id: the exchange's; None: it has none.
+    """
+
+    symbol: str
+    ts: datetime
+    bid_prices: NDArray[np.float64]
+    bid_sizes: NDArray[np.float64]
+    ask_prices: NDArray[np.float64]
+    ask_sizes: NDArray[np.float64]
+    last_update_id: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, OrderBook):
+            return NotImplemented
+        same = (self.symbol, self.ts, self.last_update_id) == (other.symbol, other.ts, other.last_update_id)
+        return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _LEVELS)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
+
+    def columns(self) -> OrderBookColumns:
+        """Return it as columns of one row, as the repository writes them.
+
+        Raises:
+            InvalidInputError: a level breaks the rules of a book, or the time is naive.
+        """
+        levels = {name: np.asarray(getattr(self, name), dtype=np.float64).reshape(1, -1) for name in _LEVELS}
+        moment = utc_moment(self.ts, "ts").replace(tzinfo=None)
+        update_id = UNKNOWN_UPDATE_ID if self.last_update_id is None else self.last_update_id
+        return OrderBookColumns(
+            timestamps=np.array([moment], dtype="datetime64[us]"),
+            last_update_ids=np.array([update_id], dtype=np.int64),
+            **levels,
+        )
+
+
+_LEVELS: Final = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
 
 
 def _counts(prices: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from typing import Final
+
+import pandas as pd
 
 from datalayer.domain.moments import utc_moment
 from datalayer.errors import InvalidInputError
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_WORDS: Final = (
+    "s|sec|secs|second|seconds",
+    "m|min|mins|minute|minutes",
+    "h|hr|hrs|hour|hours",
+    "d|day|days",
+)
+_UNITS: Final = {word: words[0] for words in _WORDS for word in words.split("|")}
+# `5m`, `5min`, `5 minutes`, pandas' old `5T`; MetaTrader's `M5`; ISO 8601's `PT5M`. A capital M behind a number is a month
+# to exchanges and to pandas.
+_COUNTED: Final = re.compile(r"(\d{1,5}) ?([A-Za-z]+)")
+_LETTER_FIRST: Final = re.compile(r"([SMHD])(\d{1,5})")
+_ISO: Final = re.compile(r"P(?:T(\d{1,5})([SMH])|(\d{1,5})(D))")
 
 
 class Timeframe(IntEnum):
@@ -26,16 +43,21 @@ class Timeframe(IntEnum):
     D1 = 86_400
 
     @classmethod
-    def parse(cls, text: str | Timeframe) -> Timeframe:
-        """Return the timeframe written as `1s`, `1m`, `5m`, `15m`, `1h`, `4h` or `1d`.
+    def parse(cls, text: str | timedelta | Timeframe) -> Timeframe:
+        """Return the timeframe that is written as `1m`, or as exchanges, pandas, MetaTrader and ISO 8601 write it.
+
+        `1m`, `1min`, `1 minute`, `1T`, `60s`, `M1`, `PT1M` and `timedelta(minutes=1)` are one minute; `1h`, `1H`, `60m`,
+        `H1` one hour; `1d`, `1D`, `24h` one day. `1M` is a month and refused; so is a bare number, which is seconds to
+        some exchanges and minutes to others.
 
         Raises:
-            InvalidInputError: any other spelling; names the supported ones.
+            InvalidInputError: another spelling or length; names the supported ones.
         """
         if isinstance(text, cls):
             return text
+        seconds = text.total_seconds() if isinstance(text, timedelta) else _seconds(text)
         for timeframe in cls:
-            if timeframe.label == text:
+            if timeframe.value == seconds:
                 return timeframe
         raise InvalidInputError("timeframe", text, "use one of " + ", ".join(t.label for t in cls))
 
@@ -48,6 +70,11 @@ class Timeframe(IntEnum):
     def length(self) -> timedelta:
         """Time from a candle's open to its close."""
         return timedelta(seconds=self.value)
+
+    @property
+    def offset(self) -> pd.offsets.BaseOffset:
+        """The length for pandas, as in `frame.resample(timeframe.offset)`; days are of 24 hours, in UTC."""
+        return pd.tseries.frequencies.to_offset(pd.Timedelta(seconds=self.value))
 
     @property
     def parent(self) -> Timeframe | None:
@@ -64,3 +91,24 @@ class Timeframe(IntEnum):
         """
         utc = utc_moment(moment, "moment")
         return utc - (utc - _EPOCH) % self.length
+
+
+def _seconds(text: object) -> int | None:
+    if not isinstance(text, str):
+        return None
+    stripped = text.strip()
+    if found := _COUNTED.fullmatch(stripped):
+        count, unit = found[1], _unit(found[2])
+    elif found := _LETTER_FIRST.fullmatch(stripped):
+        unit, count = found[1].lower(), found[2]
+    elif found := _ISO.fullmatch(stripped):
+        count, unit = (found[1], found[2].lower()) if found[1] else (found[3], "d")
+    else:
+        return None
+    return None if unit is None else int(count) * _SECONDS[unit]
+
+
+def _unit(word: str) -> str | None:
+    if word == "M":
+        return None
+    return "m" if word == "T" else _UNITS.get(word.lower())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datalayer.domain.symbols import canonical_symbol
+from datalayer.domain.symbols import SymbolSpelling, canonical_symbol, spell_symbol
 from datalayer.errors import InvalidInputError
 
 
@@ -25,3 +25,58 @@ def test_joined_spellings_end_in_a_known_quote(text: str, pair: str) -> None:
 def test_what_names_no_pair_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="BTC/USDT"):
         canonical_symbol(text)
+
+
+# What the exchanges' own interfaces call the pair.
+REAL = {
+    "BTC/USDT": {
+        "Binance": "BTCUSDT",
+        "Binance stream": "btcusdt",
+        "Bybit": "BTCUSDT",
+        "OKX": "BTC-USDT",
+        "KuCoin": "BTC-USDT",
+        "Gate.io": "BTC_USDT",
+        "Huobi": "btcusdt",
+        "ccxt": "BTC/USDT",
+    },
+    "ETH/BTC": {"Binance": "ETHBTC", "Coinbase": "ETH-BTC", "Gate.io": "ETH_BTC", "Huobi": "ethbtc"},
+    "SOL/USDC": {"Binance": "SOLUSDC", "OKX": "SOL-USDC", "Gate.io": "SOL_USDC"},
+    "1INCH/EUR": {"Coinbase": "1INCH-EUR", "Binance": "1INCHEUR"},
+    "BTC/USD": {"Coinbase": "BTC-USD", "Bitstamp": "btcusd", "Gemini": "btcusd"},
+}
+SPELLED = {
+    "Binance": SymbolSpelling.JOINED,
+    "Bybit": SymbolSpelling.JOINED,
+    "Binance stream": SymbolSpelling.LOWER,
+    "Huobi": SymbolSpelling.LOWER,
+    "Bitstamp": SymbolSpelling.LOWER,
+    "Gemini": SymbolSpelling.LOWER,
+    "OKX": SymbolSpelling.DASHED,
+    "KuCoin": SymbolSpelling.DASHED,
+    "Coinbase": SymbolSpelling.DASHED,
+    "Gate.io": SymbolSpelling.UNDERSCORED,
+    "ccxt": SymbolSpelling.CANONICAL,
+}
+
+
+@pytest.mark.parametrize(
+    ("pair", "exchange", "spelled"), [(p, e, s) for p, names in REAL.items() for e, s in names.items()]
+)
+def test_real_spellings_both_ways(pair: str, exchange: str, spelled: str) -> None:
+    assert canonical_symbol(spelled) == pair
+    assert spell_symbol(pair, SPELLED[exchange]) == spelled
+    assert spell_symbol(spelled, SPELLED[exchange].value) == spelled
+
+
+# Other instruments than the spot pair, or other names of an asset: nothing is guessed.
+@pytest.mark.parametrize(
+    "text", ["BTC/USDT:USDT", "BTC-USDT-SWAP", "LINKUSD_PERP_X", "tBTCUSD:F0", "OMGBUSD"]
+)
+def test_what_may_be_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="separator"):
+        canonical_symbol(text)
+
+
+def test_an_unknown_spelling_lists_the_known() -> None:
+    with pytest.raises(InvalidInputError, match="BTC-USDT, BTC_USDT"):
+        spell_symbol("BTC/USDT", "BTC.USDT")

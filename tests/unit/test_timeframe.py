@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,10 +19,59 @@ def test_labels_are_the_usual_spellings() -> None:
     assert [Timeframe.parse(label) for label in LABELS] == list(Timeframe)
 
 
-@pytest.mark.parametrize("text", ["", "2m", "1M", "60", "1 h", "1m "])
+# One line a timeframe, as exchanges, pandas (old and new), MetaTrader, PostgreSQL, ISO 8601 and people write it.
+SPELLINGS = {
+    Timeframe.S1: ["1s", "1S", "1sec", "1 second", "PT1S", "S1", timedelta(seconds=1)],
+    Timeframe.M1: ["1m", "1min", "1T", "60s", "1 minute", "PT1M", "M1", " 1m ", timedelta(minutes=1)],
+    Timeframe.M5: ["5m", "5min", "5T", "5 minutes", "PT5M", "M5", "300s"],
+    Timeframe.M15: ["15m", "15min", "15T", "15mins", "PT15M", "M15"],
+    Timeframe.H1: ["1h", "1H", "60m", "60min", "1hr", "1 hour", "PT1H", "H1", timedelta(hours=1)],
+    Timeframe.H4: ["4h", "4H", "240m", "240min", "4 hours", "PT4H", "H4"],
+    Timeframe.D1: ["1d", "1D", "24h", "1day", "1 days", "P1D", "D1", timedelta(days=1)],
+}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "timeframe"), [(spelling, t) for t, spellings in SPELLINGS.items() for spelling in spellings]
+)
+def test_the_usual_spellings(spelling: str | timedelta, timeframe: Timeframe) -> None:
+    assert Timeframe.parse(spelling) is timeframe
+
+
+# A capital M is a month; a bare number is minutes to Bybit and seconds to Coinbase.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2m",
+        "1M",
+        "1MS",
+        "P1M",
+        "MN1",
+        "1mo",
+        "60",
+        "1w",
+        "-1m",
+        "1.0m",
+        "m",
+        "D",
+        "1 m m",
+        timedelta(0),
+        60,
+        None,
+        "9" * 20 + "m",
+    ],
+)
 def test_an_unsupported_spelling_lists_the_supported(text: str) -> None:
     with pytest.raises(InvalidInputError, match="1s, 1m, 5m, 15m, 1h, 4h, 1d"):
         Timeframe.parse(text)
+
+
+def test_the_offset_is_what_pandas_resamples_by() -> None:
+    moments = pd.date_range("2024-03-10 03:07:11", periods=50, freq="2h", tz="UTC")
+    for timeframe in Timeframe:
+        opened = [moment.floor(timeframe.offset) for moment in moments]
+        assert opened == [timeframe.floor(moment) for moment in moments]
 
 
 def test_parents_are_multiples_up_to_the_day() -> None:

@@ -1,0 +1,309 @@
+"""`InferenceDataFrame`: everything a model or a person is told of one instrument at one moment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+import pandas as pd
+
+from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text, text_of
+from datalayer.domain.frame_tables import check_table, member, number, plain_number
+from datalayer.domain.moments import utc_moment
+from datalayer.domain.order_book_frame import OrderBookDataFrame, complete_imbalances, imbalances_of
+from datalayer.domain.timeframe import Timeframe
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+PRICES: Final = ("open", "high", "low", "close", "volume")
+FORMING: Final = "is_forming"
+_BOOK: Final = "order_book."
+_GROUPS: Final = ("candles", "indicators", "context_before", "context_after")
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFlags:
+    """What a caller should know before trusting an answer.
+
+    Attributes:
+        missing_candles: for each timeframe the candles that nobody has, inside of the range that was asked for. A silent
+            market has candles of volume 0 and is not missing.
+        staleness_s: age in seconds of the newest data of each part at `as_of`; NaN: the part is empty.
+        forming: timeframes whose last candle was taken before its close.
+    """
+
+    missing_candles: Mapping[Timeframe, int] = field(default_factory=dict)
+    staleness_s: Mapping[str, float] = field(default_factory=dict)
+    forming: frozenset[Timeframe] = frozenset()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, QualityFlags) and self.facts() == other.facts()
+
+    __hash__ = None  # type: ignore[assignment]  # mappings have none
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as values that JSON has."""
+        return {
+            "missing_candles": {t.label: int(count) for t, count in self.missing_candles.items()},
+            "staleness_s": {part: plain_number(age) for part, age in self.staleness_s.items()},
+            "forming": sorted(t.label for t in self.forming),
+        }
+
+    @classmethod
+    def of(cls, facts: Any) -> Self:
+        """Return what `facts` wrote.
+
+        Raises:
+            InvalidInputError: malformed; names the part.
+        """
+        missing, ages, forming = (
+            member(facts, n, "quality") for n in ("missing_candles", "staleness_s", "forming")
+        )
+        if not isinstance(missing, dict) or not isinstance(ages, dict) or not isinstance(forming, list):
+            raise InvalidInputError("quality", str(facts), "is no quality of this format")
+        counts = {name: number(count, f"missing_candles.{name}") for name, count in missing.items()}
+        return cls(
+            missing_candles={Timeframe.parse(name): int(count) for name, count in counts.items()},
+            staleness_s={part: number(age, f"staleness_s.{part}") for part, age in ages.items()},
+            forming=frozenset(Timeframe.parse(name) for name in forming),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceDataFrame(StandardFrame):
+    """What is known of an instrument at one moment, and, clearly apart, what came after it.
+
+    Known is what was visible at `as_of`: candles that were closed by then (or that are marked as forming), books and
+    imbalances up to then. Making one that holds more is refused, so no reader has to ask. What came later is in
+    `context_after` alone, which `to_pandas` and `to_numpy` never touch.
+
+    Tables are indexed by `timestamp` (open time, datetime64[us, UTC], ascending, unique).
+
+    Attributes:
+        symbol: canonical, as in `BTC/USDT`.
+        timestamp: the moment that was asked for, UTC.
+        as_of: up to when data count as known, UTC; not after `timestamp`, and equal to it as a rule.
+        candles: by timeframe; float64 columns open, high, low, close (quote asset) and volume (base asset), perhaps
+            trade_count (Int64; NA: unknown), perhaps is_forming (bool: taken before its close).
+        order_book: the last book by then; None: there is none.
+        imbalances: the eight of `IMBALANCES`, float in [-1, 1]; NaN: not known.
+        indicators: by timeframe; float64 columns by name, on rows of `candles` of that timeframe; NaN: warming up.
+        context_before: candles by timeframe of the window before `timestamp`, known as well.
+        context_after: candles by timeframe of the window after it: not known then, for annotation and training targets.
+        sources: where each part came from, as in `{"candles.1m": "cache"}`.
+        quality: see `QualityFlags`.
+
+    Raises:
+        InvalidInputError: a part was not visible at `as_of`, a table has other columns or dtypes, or a time is naive;
+            names the field and the row.
+    """
+
+    kind: ClassVar[str] = "inference"
+    format_version: ClassVar[int] = 1
+
+    symbol: str
+    timestamp: datetime
+    as_of: datetime
+    candles: Mapping[Timeframe, pd.DataFrame]
+    order_book: OrderBookDataFrame | None = None
+    imbalances: Mapping[str, float] = field(default_factory=dict)
+    indicators: Mapping[Timeframe, pd.DataFrame] = field(default_factory=dict)
+    context_before: Mapping[Timeframe, pd.DataFrame] = field(default_factory=dict)
+    context_after: Mapping[Timeframe, pd.DataFrame] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    quality: QualityFlags = field(default_factory=QualityFlags)
+
+    def __post_init__(self) -> None:
+        for name in ("timestamp", "as_of"):
+            object.__setattr__(self, name, utc_moment(getattr(self, name), name))
+        if self.as_of > self.timestamp:
+            raise InvalidInputError("as_of", self.as_of, f"is after timestamp={self.timestamp}: a look ahead")
+        object.__setattr__(self, "imbalances", complete_imbalances(self.imbalances))
+        self._check_tables()
+        if self.order_book is not None and self.order_book.timestamp > self.as_of:
+            moment = self.order_book.timestamp
+            raise InvalidInputError("order_book", moment, f"was not visible at as_of={self.as_of}")
+
+    def _check_tables(self) -> None:
+        for group in _GROUPS:
+            for timeframe, table in getattr(self, group).items():
+                label = f"{group}.{timeframe.label}"
+                check_table(table, label)
+                if group == "indicators":
+                    _check_indicators(table, self.candles.get(timeframe), label)
+                else:
+                    refuse = _refuse_past if group == "context_after" else _refuse_future
+                    _check_candles(table, label)
+                    refuse(table, timeframe, self.as_of, label)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return what is known as one table: index `timeframe` (as in 1m) and `timestamp`, columns of candles and indicators.
+
+        A timeframe without some column has NaN there. The context is not in it.
+        """
+        joined = {
+            timeframe.label: self._known(timeframe).astype({FORMING: bool}) for timeframe in self.candles
+        }
+        if not joined:
+            times = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
+            index = pd.MultiIndex.from_arrays([[], times], names=["timeframe", "timestamp"])
+            return pd.DataFrame({name: np.empty(0) for name in PRICES}, index=index)
+        return pd.concat(joined, names=["timeframe", "timestamp"])
+
+    def to_numpy(
+        self, features: Sequence[str], *, rows: int | None = None, include_forming: bool = False
+    ) -> NDArray[np.float64]:
+        """Return features for a model; nothing of them was unknown at `as_of`.
+
+        Args:
+            features: `1m.close` or `1h.rsi_14` for a column of candles or indicators, the names of `IMBALANCES`, and
+                `order_book.mid` or any other feature of `OrderBookDataFrame.to_numpy`.
+            rows: None: the newest values. Else the last so many rows; all features are then of one timeframe.
+            include_forming: let a candle that was taken before its close be the newest one.
+
+        Returns:
+            float64 `[features]`, or `[rows, features]` oldest first, filled up with NaN at the top; NaN: not known.
+
+        Raises:
+            InvalidInputError: there is no such feature, or rows of different timeframes are asked for.
+        """
+        if rows is None:
+            newest = [self._newest(name, include_forming=include_forming) for name in features]
+            return np.array(newest, dtype=np.float64)
+        parts = [self._split(name) for name in features]
+        if rows < 0:
+            raise InvalidInputError("rows", rows, "give None or a number of rows, 0 or more")
+        if len({timeframe for timeframe, _ in parts}) > 1:
+            raise InvalidInputError("features", list(features), "rows are of one timeframe at a time")
+        matrix = np.full((rows, len(features)), math.nan)
+        for position, (timeframe, column) in enumerate(parts):
+            values = self._values(timeframe, column, include_forming=include_forming)
+            kept = values[max(len(values) - rows, 0) :]
+            matrix[rows - len(kept) :, position] = kept
+        return matrix
+
+    def _newest(self, name: str, *, include_forming: bool) -> float:
+        if name in self.imbalances:
+            return self.imbalances[name]
+        if name.startswith(_BOOK):
+            feature = name.removeprefix(_BOOK)
+            book = self.order_book or OrderBookDataFrame(self.symbol, self.as_of, _NO_LEVELS, _NO_LEVELS)
+            value = float(book.to_numpy([feature])[0])  # refuses an unknown feature, book or not
+            return math.nan if self.order_book is None else value
+        timeframe, column = self._split(name)
+        values = self._values(timeframe, column, include_forming=include_forming)
+        return float(values[-1]) if len(values) else math.nan
+
+    def _split(self, name: str) -> tuple[Timeframe, str]:
+        label, _, column = name.partition(".")
+        for timeframe, table in self.candles.items():
+            if timeframe.label == label:
+                indicators = self.indicators.get(timeframe)
+                if column in table.columns or (indicators is not None and column in indicators.columns):
+                    return timeframe, column
+        known = [f"{t.label}.{column}" for t in self.candles for column in self._known(t).columns]
+        raise InvalidInputError(
+            "features", name, f"use {', '.join(known)}, order_book.mid …, book_imbalance_1s …"
+        )
+
+    def _values(self, timeframe: Timeframe, column: str, *, include_forming: bool) -> NDArray[np.float64]:
+        known = self._known(timeframe)
+        wanted = known if include_forming else known[~known[FORMING]]
+        return wanted[column].to_numpy(np.float64, na_value=math.nan)
+
+    def _known(self, timeframe: Timeframe) -> pd.DataFrame:
+        """Candles and indicators side by side, each row said to be forming or not."""
+        table = self.candles[timeframe]
+        if FORMING not in table:
+            table = table.assign(**{FORMING: np.zeros(len(table), dtype=bool)})
+        indicators = self.indicators.get(timeframe)
+        return table if indicators is None else table.join(indicators)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "symbol": self.symbol,
+            "timestamp": moment_text(self.timestamp),
+            "as_of": moment_text(self.as_of),
+            "imbalances": {name: plain_number(value) for name, value in self.imbalances.items()},
+            "sources": dict(self.sources),
+            "quality": self.quality.facts(),
+            "order_book": None if self.order_book is None else self.order_book.to_dict(),
+        }
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {
+            f"{group}.{timeframe.label}": table
+            for group in _GROUPS
+            for timeframe, table in getattr(self, group).items()
+        }
+
+    @classmethod
+    def _made(cls, facts: Any, tables: dict[str, pd.DataFrame]) -> Self:
+        groups: dict[str, dict[Timeframe, pd.DataFrame]] = {group: {} for group in _GROUPS}
+        for name, table in tables.items():
+            group, _, label = name.partition(".")
+            if group not in groups:
+                raise InvalidInputError("tables", name, f"use {', '.join(_GROUPS)}")
+            groups[group][Timeframe.parse(label)] = table
+        sources, book = member(facts, "sources", "facts"), member(facts, "order_book", "facts")
+        if not isinstance(sources, dict):
+            raise InvalidInputError("sources", sources, "is no mapping of texts")
+        return cls(
+            symbol=text_of(member(facts, "symbol", "facts"), "symbol"),
+            timestamp=moment_of(member(facts, "timestamp", "facts"), "timestamp"),
+            as_of=moment_of(member(facts, "as_of", "facts"), "as_of"),
+            order_book=None if book is None else OrderBookDataFrame.from_dict(book),
+            imbalances=imbalances_of(member(facts, "imbalances", "facts")),
+            sources={str(part): text_of(source, f"sources.{part}") for part, source in sources.items()},
+            quality=QualityFlags.of(member(facts, "quality", "facts")),
+            **groups,
+        )
+
+
+_NO_LEVELS: Final = pd.DataFrame({name: np.empty(0) for name in ("price", "size", "cumulative_size")})
+
+
+def _check_candles(table: pd.DataFrame, label: str) -> None:
+    for name in PRICES:
+        if name not in table or str(table[name].dtype) != "float64":
+            raise InvalidInputError(label, list(table.columns), f"give float64 columns {', '.join(PRICES)}")
+    if FORMING in table and str(table[FORMING].dtype) != "bool":
+        raise InvalidInputError(label, str(table[FORMING].dtype), f"{FORMING} is a column of bool")
+
+
+def _check_indicators(table: pd.DataFrame, candles: pd.DataFrame | None, label: str) -> None:
+    if candles is None or not table.index.isin(candles.index).all():
+        raise InvalidInputError(
+            label, len(table), "give values on rows of the candles of this timeframe only"
+        )
+
+
+def _closes(table: pd.DataFrame, timeframe: Timeframe) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(table.index) + timeframe.length
+
+
+def _refuse_future(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime, label: str) -> None:
+    """A closed candle is visible from its close on, a forming one from its open on."""
+    if not len(table):
+        return
+    wrong = _closes(table, timeframe) > pd.Timestamp(as_of)
+    if FORMING in table:
+        forming = table[FORMING].to_numpy()
+        wrong = np.where(forming, table.index > as_of, wrong)
+    if wrong.any():
+        row = table.index[int(np.argmax(wrong))]
+        raise InvalidInputError(label, str(row), f"was not visible at as_of={as_of}")
+
+
+def _refuse_past(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime, label: str) -> None:
+    wrong = _closes(table, timeframe) <= pd.Timestamp(as_of)
+    if wrong.any():
+        row = table.index[int(np.argmax(wrong))]
+        raise InvalidInputError(label, str(row), f"was known at as_of={as_of}; it belongs to context_before")

@@ -1,0 +1,103 @@
+"""The standard form of a book: what is computed of its levels, and what a model gets of it."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+
+from datalayer.domain.order_book import OrderBook, OrderBookColumns
+from datalayer.domain.order_book_frame import IMBALANCES, OrderBookDataFrame
+from datalayer.errors import InvalidInputError
+from tests.frames import order_book_frames
+
+if TYPE_CHECKING:
+    from typing import Any
+
+TS = datetime(2024, 8, 8, 10, tzinfo=UTC)
+BOOK = OrderBook(
+    "BTC/USDT",
+    TS,
+    bid_prices=np.array([100.0, 99.5, 98.0]),
+    bid_sizes=np.array([1.0, 2.0, 4.0]),
+    ask_prices=np.array([101.0, 102.0]),
+    ask_sizes=np.array([3.0, 5.0]),
+    last_update_id=7,
+)
+EMPTY = OrderBook("BTC/USDT", TS, *[np.empty(0)] * 4)
+
+
+def test_what_is_computed_of_the_levels() -> None:
+    frame = OrderBookDataFrame.from_book(BOOK)
+    assert (frame.best_bid, frame.best_ask, frame.mid, frame.spread) == (100.0, 101.0, 100.5, 1.0)
+    assert frame.micro_price == (100.0 * 3.0 + 101.0 * 1.0) / 4.0
+    assert (frame.bid_volume, frame.ask_volume) == (7.0, 8.0)
+    assert list(frame.bids["cumulative_size"]) == [1.0, 3.0, 7.0]
+    assert frame.depth_volumes(1.0 / 100.5) == (3.0, 3.0)
+    assert list(frame.to_pandas().loc["ask"]["price"]) == [101.0, 102.0]
+
+
+def test_of_an_empty_book_nothing_is_known_but_the_volumes() -> None:
+    frame = OrderBookDataFrame.from_book(EMPTY)
+    values = frame.to_numpy(["mid", "spread", "micro_price", "bid_price_0", *IMBALANCES])
+    assert np.isnan(values).all()
+    assert (frame.bid_volume, frame.ask_volume) == (0.0, 0.0)
+    assert all(math.isnan(volume) for volume in frame.depth_volumes(0.5))
+
+
+def test_features_come_in_the_order_asked_for() -> None:
+    frame = OrderBookDataFrame.from_book(BOOK, imbalances={"book_imbalance_5s": -0.25})
+    names = ["ask_size_1", "bid_cumulative_size_2", "book_imbalance_5s", "best_bid", "ask_price_9"]
+    np.testing.assert_array_equal(frame.to_numpy(names), [5.0, 7.0, -0.25, 100.0, math.nan])
+
+
+@pytest.mark.parametrize("name", ["close", "bid_price_", "bid_price_-1", "", "book_imbalance_2s"])
+def test_an_unknown_feature_lists_the_known(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="micro_price"):
+        OrderBookDataFrame.from_book(BOOK).to_numpy([name])
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"timestamp": TS.replace(tzinfo=None)}, "timestamp"),
+        ({"aggregation": "5m"}, "aggregation"),
+        ({"imbalances": {"book": 0.1}}, "imbalances"),
+        ({"bids": pd.DataFrame({"price": [1.0]})}, "bids"),
+        ({"asks": pd.DataFrame({"price": [1], "size": [1], "cumulative_size": [1]})}, "asks"),
+        ({"bids": OrderBookDataFrame.from_book(BOOK).bids.iloc[1:]}, r"bids\.index"),
+    ],
+)
+def test_what_is_no_book_is_refused(change: dict[str, Any], field: str) -> None:
+    frame = OrderBookDataFrame.from_book(BOOK)
+    given_parts = {"symbol": frame.symbol, "timestamp": TS, "bids": frame.bids, "asks": frame.asks} | change
+    with pytest.raises(InvalidInputError, match=f"^{field}"):
+        OrderBookDataFrame(**given_parts)
+
+
+@given(frame=order_book_frames())
+def test_the_best_levels_bound_the_micro_price(frame: OrderBookDataFrame) -> None:
+    if len(frame.bids) and len(frame.asks):
+        assert frame.best_bid <= frame.micro_price * (1 + 1e-12)
+        assert frame.micro_price <= frame.best_ask * (1 + 1e-12)
+
+
+def test_a_book_goes_through_columns_and_back() -> None:
+    columns = BOOK.columns()
+    assert isinstance(columns, OrderBookColumns)
+    assert columns.book(0, "BTC/USDT") == BOOK
+    assert EMPTY.columns().book(0, "BTC/USDT") == EMPTY
+    assert BOOK != EMPTY
+
+
+def test_a_crossed_book_is_refused_as_columns() -> None:
+    crossed = OrderBook(
+        "BTC/USDT", TS, BOOK.ask_prices[:1], BOOK.ask_sizes[:1], BOOK.bid_prices, BOOK.bid_sizes
+    )
+    with pytest.raises(InvalidInputError, match="prices"):
+        crossed.columns()
