@@ -2,10 +2,15 @@
 
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager, connect
+from datalayer.domain.candle import Candle
+from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.instrument import Instrument
-from datalayer.domain.order_book import OrderBookColumns
+from datalayer.domain.order_book import OrderBook, OrderBookColumns
+from datalayer.domain.order_book_frame import OrderBookDataFrame
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
+from datalayer.domain.trade import Trade
+from datalayer.domain.validation import DataValidator
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.embedded import EmbeddedTimescale
 from datalayer.repositories import (
@@ -16,15 +21,21 @@ from datalayer.repositories import (
 )
 
 __all__ = [
+    "Candle",
     "CandleRepository",
+    "DataValidator",
     "DatabaseConnectionManager",
     "EmbeddedTimescale",
+    "InferenceDataFrame",
     "Instrument",
     "InstrumentRepository",
+    "OrderBook",
     "OrderBookColumns",
+    "OrderBookDataFrame",
     "OrderBookRepository",
     "Settings",
     "Timeframe",
+    "Trade",
     "TradeRepository",
     "WriteCounts",
     "canonical_symbol",
