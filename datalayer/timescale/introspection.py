@@ -127,7 +127,10 @@ def find_relations(connection: Connection, schemas: Collection[str | None] = (No
         connection: of a database with TimescaleDB; without the extension nothing is found.
         schemas: their names; None stands for the first of the search path, and is what keys say for it.
     """
-    if connection.scalar(text("SELECT to_regclass('timescaledb_information.hypertables')")) is None:
+    if (
+        not schemas
+        or connection.scalar(text("SELECT to_regclass('timescaledb_information.hypertables')")) is None
+    ):
         return Found({}, {})
     default = connection.scalar(text("SELECT current_schema()"))
     return _Reader(connection, {name or default: name for name in schemas}).read()

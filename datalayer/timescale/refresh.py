@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import DateTime, bindparam, text
 
@@ -27,14 +27,18 @@ BUCKETS_PER_BATCH: Final = 10_000
 _WINDOW: Final = """
     SELECT CASE WHEN first_chunk IS NOT NULL
                THEN LEAST(GREATEST(watermark, first_chunk), COALESCE({start} - margin, first_chunk)) END AS start,
-           LEAST({end} + width, {now}) AS end
+           LEAST({end} + width, {now}) AS end,
+           watermark_number, first_number
     FROM (
         SELECT bucket_width::interval AS width,
                CASE WHEN COALESCE(bucket_timezone, bucket_origin, bucket_offset) IS NULL
                    THEN INTERVAL '0' ELSE bucket_width::interval END AS margin,
                _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(a.mat_hypertable_id)) AS watermark,
                (SELECT min(range_start) FROM timescaledb_information.chunks
-                WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)) AS first_chunk
+                WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)) AS first_chunk,
+               _timescaledb_functions.cagg_watermark(a.mat_hypertable_id) AS watermark_number,
+               (SELECT min(range_start_integer) FROM timescaledb_information.chunks
+                WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)) AS first_number
         FROM _timescaledb_catalog.continuous_agg AS a
         JOIN _timescaledb_catalog.hypertable AS h ON h.id = a.raw_hypertable_id
         JOIN _timescaledb_catalog.continuous_aggs_bucket_function AS b ON b.mat_hypertable_id = a.mat_hypertable_id
@@ -48,8 +52,8 @@ def refresh_continuous_aggregate(
     name: str,
     *,
     schema: str | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: datetime | int | None = None,
+    end: datetime | int | None = None,
     buckets_per_batch: int = BUCKETS_PER_BATCH,
 ) -> None:
     """Materialise an aggregate over a range; what did not change since is not computed again. May be repeated.
@@ -59,12 +63,12 @@ def refresh_continuous_aggregate(
 
     Args:
         connection: at the isolation level AUTOCOMMIT; a refresh refuses to run in a transaction.
-        name: of an aggregate over a timestamptz column.
+        name: of an aggregate over a timestamptz or integer column.
         schema: None: the first of the search path that has it.
-        start: first moment, inclusive, with timezone; None: where the data begins. Moved back to the start of a bucket,
-            and to what is materialised so far: rows between the two would vanish from sight.
-        end: end of the range, exclusive, with timezone; None: now. Moved on to the end of a bucket; a bucket that is not
-            over yet is left to be computed at query time.
+        start: first moment, inclusive, with timezone, or a number of an integer column; None: where the data begins. Moved
+            back to the start of a bucket, and to what is materialised so far: rows between the two would vanish from sight.
+        end: end of the range, exclusive, as `start`; None: now, of an integer column the end of the data. Moved on to the
+            end of a bucket; a bucket that is not over yet is left to be computed at query time.
         buckets_per_batch: buckets that one transaction writes, on servers that know batches; 0: all in one.
 
     Raises:
@@ -72,21 +76,35 @@ def refresh_continuous_aggregate(
     """
     server = Server.of(connection)
     server.require(Feature.CONTINUOUS_AGGREGATES)
+    moments = {"start": start, "end": end}
+    bound = {field: None if isinstance(moment, int) else moment for field, moment in moments.items()}
     window = connection.execute(
-        _window(server), {"aggregate": qualified(name, schema), "start": start, "end": end}
+        _window(server), {"aggregate": qualified(name, schema), **bound}
     ).one_or_none()
     if window is None:
         raise InvalidInputError("name", name, "name a continuous aggregate on the search path")
-    if window.start is None or window.start >= window.end:
+    bounds = _numbers(window, **moments) if window.first_number is not None else (window.start, window.end)
+    if bounds[0] is None or (bounds[1] is not None and bounds[0] >= bounds[1]):
         return
     # Oldest first: the watermark moves with what is materialised. Newest first, TimescaleDB's default, the rows between
     # would vanish from sight until their batch is done.
     options = literal(json.dumps({"buckets_per_batch": buckets_per_batch, "refresh_newest_first": False}))
     batches = f", options => {options}" if server.has(Feature.REFRESH_BATCHES) else ""
     function = server.function("refresh_continuous_aggregate")
-    window_literals = (f"{literal(moment.isoformat())}::timestamptz" for moment in window)
-    call = f"CALL {function}({regclass(name, schema)}, {', '.join(window_literals)}{batches})"
+    call = f"CALL {function}({regclass(name, schema)}, {', '.join(map(moment_sql, bounds))}{batches})"
     connection.execute(statement(call))
+
+
+def moment_sql(moment: datetime | int | None) -> str:
+    """Return a bound of a refresh for SQL; None: it is open."""
+    if moment is None:
+        return "NULL"
+    return str(moment) if isinstance(moment, int) else f"{literal(moment.isoformat())}::timestamptz"
+
+
+def _numbers(window: Any, start: Any, end: Any) -> tuple[int, int | None]:
+    reached = max(window.watermark_number, window.first_number)
+    return (window.first_number if start is None else min(start, reached), end)
 
 
 def _window(server: Server) -> TextClause:

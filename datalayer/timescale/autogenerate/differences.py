@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.exc import DBAPIError
-
 from datalayer.errors import ConfigurationError
 from datalayer.timescale.operations import (
     AddPolicyOp,
@@ -28,6 +26,7 @@ from datalayer.timescale.operations import (
 from datalayer.timescale.operations.policies import settings_of
 from datalayer.timescale.quoting import statement
 from datalayer.timescale.specs import PolicyKind
+from datalayer.timescale.temporary_view import temporary_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from datalayer.timescale.specs import AggregateSpec, Compression, HypertableSpec, Key, Policy, Relation
 
 _NOT_COMPARED_IF_NONE: Final = ("phase", "buckets_per_batch", "newest_first")
-_VIEW: Final = "pg_temp.datalayer_timescale_comparison"
 
 
 @dataclass(slots=True)
@@ -158,14 +156,10 @@ class Differences:
 
     def _differs(self, declared: AggregateSpec, found: AggregateSpec) -> bool:
         """Let the server write the declared definition in its own words, and compare those."""
-        transaction = self.connection.begin_nested()
-        try:
-            self.connection.execute(statement(f"CREATE TEMPORARY VIEW {_VIEW[8:]} AS {declared.definition}"))
-            words = self.connection.scalar(statement(f"SELECT pg_get_viewdef('{_VIEW}'::regclass)"))
-        except DBAPIError:
-            return True  # it reads something that is not there yet
-        finally:
-            transaction.rollback()
+        with temporary_view(self.connection, declared.definition) as view:
+            if view is None:
+                return True  # it reads something that is not there yet
+            words = self.connection.scalar(statement(f"SELECT pg_get_viewdef('{view}'::regclass)"))
         return str(words).rstrip(";").split() != found.definition.split()
 
     def _alter_aggregate(self, declared: AggregateSpec, found: AggregateSpec) -> None:

@@ -10,8 +10,8 @@ from datalayer.timescale import ddl
 from datalayer.timescale.operations import aggregates, compression, hypertables, policies
 from datalayer.timescale.operations.plain_table import plain_table
 from datalayer.timescale.operations.replace import replace_aggregates
-from datalayer.timescale.quoting import literal, regclass, statement
-from datalayer.timescale.refresh import refresh_continuous_aggregate
+from datalayer.timescale.quoting import regclass, statement
+from datalayer.timescale.refresh import moment_sql, refresh_continuous_aggregate
 from datalayer.timescale.server import ASSUMED, Feature, Server, version_numbers
 
 if TYPE_CHECKING:
@@ -105,10 +105,7 @@ def _refresh_aggregate(operations: Operations, op: aggregates.RefreshContinuousA
     context = operations.get_context()
     with context.autocommit_block():
         if context.as_sql or context.connection is None:
-            bounds = (
-                "NULL" if moment is None else literal(moment.isoformat()) + "::timestamptz"
-                for moment in (op.start, op.end)
-            )
+            bounds = map(moment_sql, (op.start, op.end))
             function = _server(operations).function("refresh_continuous_aggregate")
             _run(operations, [f"CALL {function}({regclass(op.name, op.schema)}, {', '.join(bounds)})"])
             return

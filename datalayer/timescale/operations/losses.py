@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from datalayer.timescale.ddl import relation
-from datalayer.timescale.quoting import identifier, identifiers, qualified, statement
+from datalayer.timescale.quoting import identifier, identifiers, literal, qualified, statement
+from datalayer.timescale.temporary_view import temporary_view
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -19,11 +20,23 @@ _STORAGE = text("""
     SELECT a.materialization_hypertable_schema AS schema, a.materialization_hypertable_name AS name, d.column_name AS bucket,
            d.time_interval IS NOT NULL AS is_timed, a.view_definition AS definition,
            format('%I.%I', a.hypertable_schema, a.hypertable_name) AS source,
+           (SELECT bucket_width FROM _timescaledb_catalog.continuous_aggs_bucket_function WHERE mat_hypertable_id = h.id) AS width,
+           (SELECT COALESCE(bucket_timezone, 'UTC') FROM _timescaledb_catalog.continuous_aggs_bucket_function WHERE mat_hypertable_id = h.id) AS timezone,
            ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = CAST(:view AS text)::regclass AND attnum > 0
                  AND NOT attisdropped ORDER BY attnum) AS columns
     FROM timescaledb_information.continuous_aggregates AS a JOIN timescaledb_information.dimensions AS d
         ON (d.hypertable_schema, d.hypertable_name) = (a.materialization_hypertable_schema, a.materialization_hypertable_name)
+    JOIN _timescaledb_catalog.hypertable AS h
+        ON (h.schema_name, h.table_name) = (a.materialization_hypertable_schema, a.materialization_hypertable_name)
     WHERE d.dimension_number = 1 AND format('%I.%I', a.view_schema, a.view_name)::regclass = CAST(:view AS text)::regclass
+""")
+
+
+_READS_OTHER = text("""
+    SELECT NOT EXISTS (
+        SELECT FROM pg_depend JOIN pg_rewrite AS r ON r.oid = objid AND classid = 'pg_rewrite'::regclass
+        WHERE ev_class = CAST(:view AS text)::regclass AND refobjid = CAST(:source AS text)::regclass
+    ) AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = CAST(:view AS text)::regclass AND attname = :bucket)
 """)
 
 
@@ -47,14 +60,40 @@ class Loss:
         return f"{self.name} holds {self.rows:,} rows of buckets from {self.first} to {self.last} that its source no longer has"
 
 
-def find_loss(connection: Connection, spec: AggregateSpec) -> Loss | None:
-    """Return what an aggregate has materialised and its present definition would not give again.
+def find_loss(connection: Connection, spec: AggregateSpec, new_definition: str) -> Loss | None:
+    """Return what an aggregate has materialised and could not be made again.
 
-    Those are buckets with fewer rows than are materialised. A bucket of which dropped chunks held only the beginning
-    gives as many rows as before, with other values: of the buckets at which the source's chunks begin, values are compared.
-    It computes the aggregate once over all that the source has.
+    Those are buckets of which its present definition gives fewer rows than are materialised. A bucket of which dropped chunks
+    held only the beginning gives as many rows as before, with other values: of the buckets at which the source's chunks
+    begin, values are compared; late rows in one of those that were not refreshed yet look the same. It computes the aggregate once over all that the source has.
+
+    Where the new definition reads another source, those are also the buckets before the first that it gives.
     """
     storage = connection.execute(_STORAGE, {"view": relation(spec.key)}).one()
+    return _lost_by_source(connection, spec, storage) or _lost_by_other_source(
+        connection, spec, storage, new_definition
+    )
+
+
+def _lost_by_other_source(
+    connection: Connection, spec: AggregateSpec, storage: Any, new_definition: str
+) -> Loss | None:
+    stored, bucket = qualified(storage.name, storage.schema), identifier(storage.bucket)
+    with temporary_view(connection, new_definition) as view:
+        if view is None or not connection.scalar(_READS_OTHER, {"view": view, **storage._mapping}):
+            return None
+        row = connection.execute(
+            statement(f"""
+                SELECT sum(n)::bigint AS n, min(bucket)::text AS first, max(bucket)::text AS last
+                FROM (SELECT {bucket} AS bucket, count(*) AS n, lead({bucket}) OVER (ORDER BY {bucket}) AS next FROM {stored} GROUP BY 1) AS stored,
+                     (SELECT min({bucket}) AS first FROM {view}) AS given
+                WHERE given.first IS NULL OR next <= given.first
+            """)
+        ).one()
+    return Loss(spec.name, row.n, row.first, row.last) if row.n else None
+
+
+def _lost_by_source(connection: Connection, spec: AggregateSpec, storage: Any) -> Loss | None:
     stored, bucket = qualified(storage.name, storage.schema), identifier(storage.bucket)
     definition = storage.definition.strip().rstrip(";")
     partly = _partly(storage, stored, bucket, definition) if storage.is_timed else ""
@@ -74,12 +113,14 @@ def find_loss(connection: Connection, spec: AggregateSpec) -> Loss | None:
     return Loss(spec.name, row.n, row.first, row.last) if row.n else None
 
 
-def _partly(storage: object, stored: str, bucket: str, definition: str) -> str:
-    source, columns = storage.source, identifiers(storage.columns)  # type: ignore[attr-defined]
-    # With nothing before it, a chunk is the first or follows one that was dropped.
+def _partly(storage: Any, stored: str, bucket: str, definition: str) -> str:
+    source, columns = storage.source, identifiers(storage.columns)
+    # With nothing before it, a chunk is the first or follows one that was dropped. A bucket that ends before the chunk begins
+    # has nothing to do with it.
+    end = f"({bucket}::timestamptz AT TIME ZONE {literal(storage.timezone)} + {literal(storage.width)}::interval) AT TIME ZONE {literal(storage.timezone)}"
     starts = f"""
-        SELECT (SELECT max({bucket}) FROM {stored} WHERE {bucket} < c.range_start) FROM timescaledb_information.chunks AS c
-        WHERE format('%I.%I', hypertable_schema, hypertable_name)::regclass = '{source.replace("'", "''")}'::regclass
+        SELECT (SELECT max({bucket}) FROM {stored} WHERE {bucket} < c.range_start AND {end} > c.range_start)
+        FROM timescaledb_information.chunks AS c WHERE format('%I.%I', hypertable_schema, hypertable_name)::regclass = {literal(source)}::regclass
         AND NOT EXISTS (
             SELECT FROM timescaledb_information.chunks AS p
             WHERE (p.hypertable_schema, p.hypertable_name) = (c.hypertable_schema, c.hypertable_name)

@@ -45,7 +45,7 @@ _RESTORE: Final = (
        FROM pg_trigger AS o JOIN pg_description ON objoid = o.oid AND classoid = 'pg_trigger'::regclass WHERE tgrelid = old""",
     """SELECT format('COMMENT ON INDEX %s IS %L', indexrelid::regclass, description)
        FROM pg_index JOIN pg_description ON objoid = indexrelid AND classoid = 'pg_class'::regclass WHERE indrelid = old""",
-    grants("old", "own"),
+    f"SELECT command FROM ({grants('old', 'own')}) AS granted",
     # Sequences of serial columns belong to the old table and would go with it.
     """SELECT format('ALTER SEQUENCE %s OWNED BY %s.%I', sequence, own, attname) FROM unnest(sequences, owners) AS s (sequence, attname)""",
 )

@@ -14,7 +14,7 @@ from datalayer.timescale import ddl
 from datalayer.timescale.introspection import find_relations
 from datalayer.timescale.operations.losses import Loss, find_loss
 from datalayer.timescale.operations.rights import grants
-from datalayer.timescale.quoting import identifier, qualified, regclass, statement
+from datalayer.timescale.quoting import identifier, regclass, statement
 from datalayer.timescale.refresh import refresh_continuous_aggregate
 from datalayer.timescale.server import Server
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _OWNER = text("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = CAST(:view AS text)::regclass")
 _JOB = text("""
     SELECT job_id, scheduled, max_runtime::text, max_retries, retry_period::text, initial_start::text,
-           fixed_schedule, config - 'mat_hypertable_id' - 'hypertable_id' AS config
+           fixed_schedule, pg_get_userbyid(owner) AS owner,
+           owner IN (SELECT oid FROM pg_roles WHERE rolcanlogin) AS can_log_in, config - 'mat_hypertable_id' - 'hypertable_id' AS config
     FROM timescaledb_information.jobs
     WHERE proc_name = :kind AND format('%I.%I', hypertable_schema, hypertable_name)::regclass = CAST(:view AS text)::regclass
 """)
@@ -49,6 +50,7 @@ class _Surroundings:
     """What goes with an aggregate when it is dropped, beside what its specification says."""
 
     owner: str
+    column_grants: list[str]
     grants: list[str]
     jobs: Mapping[Policy, Mapping[str, Any]]
 
@@ -73,7 +75,8 @@ def replace_aggregates(operations: Operations, definitions: dict[Key, str], *, a
         raise CommandError(msg)
     found = _found(connection, definitions)
     if not accept_loss:
-        _refuse_losses([loss for spec in found.values() if (loss := find_loss(connection, spec))])
+        losses = (find_loss(connection, found[key], definition) for key, definition in definitions.items())
+        _refuse_losses([loss for loss in losses if loss is not None])
     server = Server.of(connection)
     surroundings = {key: _surroundings(connection, spec) for key, spec in found.items()}
     for key in reversed(definitions):
@@ -117,18 +120,31 @@ def _surroundings(connection: Connection, spec: AggregateSpec) -> _Surroundings:
         for policy in spec.policies
     }
     view_literal = regclass(spec.name, spec.schema)
-    given = connection.scalars(statement(grants(f"{view_literal}::regclass", view_literal))).all()
-    return _Surroundings(str(connection.scalar(_OWNER, view)), list(given), jobs)
+    given = connection.execute(statement(grants(f"{view_literal}::regclass", view_literal))).all()
+    owner = str(connection.scalar(_OWNER, view))
+    of_columns, of_view = (
+        [row.command for row in given if row.of_columns is wanted] for wanted in (True, False)
+    )
+    return _Surroundings(owner, of_columns, of_view, jobs)
 
 
 def _creation(spec: AggregateSpec, surroundings: _Surroundings, server: Server) -> Iterator[str]:
+    """A job belongs to the owner at its making. What is compressed takes no grants on columns."""
     yield from ddl.create_aggregate(spec, server)
+    for job in surroundings.jobs.values():
+        if job["can_log_in"]:
+            yield _owned_by(spec.key, job["owner"])
+    yield from surroundings.column_grants
     if spec.compression is not None:
         yield ddl.enable_compression(spec.key, spec.compression, server)
     for policy in spec.policies:
         yield from ddl.add_policy(spec.key, policy, server)
-    yield f"ALTER MATERIALIZED VIEW {qualified(spec.name, spec.schema)} OWNER TO {identifier(surroundings.owner)}"
+    yield _owned_by(spec.key, surroundings.owner)
     yield from surroundings.grants
+
+
+def _owned_by(key: Key, owner: str) -> str:
+    return f"ALTER MATERIALIZED VIEW {ddl.relation(key)} OWNER TO {identifier(owner)}"
 
 
 def _restore_job(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def grants(relation: str, target: str) -> str:
-    """Return a query of the GRANT statements, of columns too; those of the owner are not among them.
+    """Return a query of the GRANT statements and whether each is of columns; those of the owner are not among them.
 
     Args:
         relation: expression for the relation whose rights are read, a regclass.
@@ -13,7 +13,8 @@ def grants(relation: str, target: str) -> str:
     return f"""
         SELECT format('GRANT %s%s ON %s TO %s%s', privilege_type, '(' || string_agg(quote_ident(attname), ', ') || ')', {target},
             CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
-            CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS command
+            CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS command,
+            NOT (attname IS NULL) AS of_columns
         FROM (
             SELECT (aclexplode(relacl)).*, relowner, NULL AS attname FROM pg_class WHERE oid = {relation}
             UNION ALL

@@ -21,12 +21,17 @@ def own_schema() -> str:
 
 
 @pytest.fixture
-def project(database_url: str, own_schema: str, tmp_path: Path) -> Iterator[AlembicProject]:
+def search_path(own_schema: str) -> str:
+    return f"{identifier(own_schema)}, public"
+
+
+@pytest.fixture
+def project(database_url: str, own_schema: str, search_path: str, tmp_path: Path) -> Iterator[AlembicProject]:
     engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
 
     @event.listens_for(engine, "connect")
     def set_search_path(connection, _record) -> None:  # noqa: ANN001 (psycopg's)
-        connection.execute(f"SET search_path = {identifier(own_schema)}, public")
+        connection.execute(f"SET search_path = {search_path}")
         connection.commit()
 
     own = AlembicProject(tmp_path / "migrations", engine, own_schema)

@@ -153,6 +153,6 @@ class AlembicProject:
             function(self._config, *args, **kwargs)
 
     def _include_name(self, name: str | None, kind: str, _parents: Any) -> bool:
-        return (
-            name != "alembic_version" if kind == "table" else kind != "schema" or name in {None, self.schema}
-        )
+        if kind == "schema":  # None stands for the first of the search path
+            return name == (self.schema if self.include_schemas else None)
+        return name != "alembic_version"

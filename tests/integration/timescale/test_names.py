@@ -1,0 +1,139 @@
+"""Names that need quotes, schemas that are not the first of the search path, and both at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import Column, DateTime, Double, ForeignKey, Integer, MetaData, Table, func, select
+
+from datalayer.timescale import (
+    Compression,
+    CompressionPolicy,
+    HashDimension,
+    Hypertable,
+    RefreshPolicy,
+    RetentionPolicy,
+    continuous_aggregate,
+    time_bucket,
+)
+from datalayer.timescale.quoting import qualified, regclass
+
+if TYPE_CHECKING:
+    from tests.integration.timescale.project import AlembicProject
+
+TABLE, HOURLY, DAILY = 'Readings "of" 50%', "Hourly: it's", 'daily "Max" %s'
+TIME, DEVICE, VALUE = "Time", 'Device: "id"', "Value in %"
+COMMENT = 'it\'s 100% of :it, "quoted" and \\ escaped %(x)s'
+
+
+def declare(
+    schema: str | None = None, function: str = "max", every: str = "1 hour", keep: str = "90 days"
+) -> MetaData:
+    metadata = MetaData()
+    prefix = f"{schema}." if schema else ""
+    Table("Devices", metadata, Column("id", Integer, primary_key=True), schema=schema)
+    compression = Compression(segment_by=[DEVICE], order_by=[f"{TIME} DESC"])
+    table = Table(
+        TABLE,
+        metadata,
+        Column(TIME, DateTime(timezone=True), primary_key=True),
+        Column(DEVICE, ForeignKey(f"{prefix}Devices.id"), primary_key=True),
+        Column(VALUE, Double, comment=COMMENT),
+        Hypertable(
+            TIME,
+            chunk_interval="1 day",
+            dimensions=[HashDimension(DEVICE, 2)],
+            compression=compression,
+            policies=[CompressionPolicy(compress_after="40 days"), RetentionPolicy(drop_after=keep)],
+        ),
+        schema=schema,
+        comment=COMMENT,
+    )
+    for name, width, source in ((HOURLY, "1 hour", table), (DAILY, "1 day", None)):
+        c = (source if source is not None else hourly).c
+        bucket = time_bucket(width, c[TIME])
+        hourly = continuous_aggregate(
+            name,
+            metadata,
+            select(c[DEVICE], bucket.label(TIME), getattr(func, function)(c[VALUE]).label(VALUE)).group_by(
+                c[DEVICE], bucket
+            ),
+            materialized_only=True,
+            schema=schema,
+            compression=compression,
+            comment=COMMENT,
+            policies=[
+                RefreshPolicy(start_offset="10 days", end_offset="1 day", schedule_interval=every),
+                CompressionPolicy(compress_after="40 days"),
+            ],
+        )
+    return metadata
+
+
+def fill(project: AlembicProject, schema: str | None) -> None:
+    devices, table = qualified("Devices", schema), qualified(TABLE, schema)
+    project.execute(
+        f"INSERT INTO {devices} VALUES (1), (2)",
+        f"INSERT INTO {table} SELECT ts, device, device FROM generate_series(TIMESTAMPTZ '2024-01-01Z', '2024-01-03Z', INTERVAL '10 minutes') AS ts, generate_series(1, 2) AS device",
+        *(
+            f"CALL refresh_continuous_aggregate({regclass(name, schema)}, NULL, NULL)"
+            for name in (HOURLY, DAILY)
+        ),
+        *(
+            f"SELECT compress_chunk(chunk) FROM show_chunks({regclass(name, schema)}) AS chunk"
+            for name in (TABLE, HOURLY, DAILY)
+        ),
+    )
+
+
+def rows(project: AlembicProject, schema: str | None) -> list[object]:
+    return [
+        project.rows(f"SELECT * FROM {qualified(name, schema)} ORDER BY 1, 2")
+        for name in (TABLE, HOURLY, DAILY)
+    ]
+
+
+def round_trip(project: AlembicProject, schema: str | None) -> None:
+    before = project.traces()
+    project.migrate(declare(schema))
+    fill(project, schema)
+    filled = rows(project, schema)
+    project.migrate(declare(schema, every="2 hours", keep="100 days"))
+    assert rows(project, schema) == filled
+    project.migrate(declare(schema, "min", every="2 hours", keep="100 days"))
+    assert rows(project, schema) == filled, "of equal values the smallest is the largest"
+    project.downgrade("-1")
+    project.downgrade("-1")
+    assert project.differences(declare(schema)) == []
+    assert rows(project, schema) == filled
+
+    project.downgrade("-1")
+    assert project.traces() == before
+
+
+@pytest.mark.parametrize("own_schema", ["own", 'My "Own" 50%: it\'s'])
+def test_round_trip_in_the_first_schema_of_the_search_path(project: AlembicProject) -> None:
+    round_trip(project, None)
+
+
+@pytest.mark.parametrize("search_path", ["public"])
+@pytest.mark.parametrize("own_schema", ["own", 'My "Own" 50%: schema'])
+def test_round_trip_in_a_schema_that_is_declared(project: AlembicProject) -> None:
+    project.include_schemas = True
+    round_trip(project, project.schema)
+
+
+def test_two_schemas_do_not_see_each_other(project: AlembicProject) -> None:
+    """Equal names in another schema are none of the business of a project that compares one."""
+    project.execute(
+        "CREATE SCHEMA other_own",
+        f"CREATE TABLE other_own.{qualified(TABLE)} (ts timestamptz NOT NULL)",
+        f"SELECT create_hypertable('other_own.{qualified(TABLE)}', by_range('ts'))",
+        f"CREATE MATERIALIZED VIEW other_own.{qualified(DAILY)} WITH (timescaledb.continuous, timescaledb.materialized_only = true)"
+        f" AS SELECT time_bucket('1 day', ts), count(*) FROM other_own.{qualified(TABLE)} GROUP BY 1 WITH NO DATA",
+    )
+    try:
+        round_trip(project, None)
+    finally:
+        project.execute("DROP SCHEMA other_own CASCADE")
