@@ -2,6 +2,7 @@
 
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager, connect
+from datalayer.db.retry import RetryableDBOperation
 from datalayer.domain.candle import Candle
 from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.instrument import Instrument
@@ -33,6 +34,7 @@ __all__ = [
     "OrderBookColumns",
     "OrderBookDataFrame",
     "OrderBookRepository",
+    "RetryableDBOperation",
     "Settings",
     "Timeframe",
     "Trade",

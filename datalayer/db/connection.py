@@ -169,8 +169,8 @@ class DatabaseConnectionManager:
     async def _close_pool(self, engine: AsyncEngine) -> tuple[str, ...]:
         if pool_of(engine).loop_is_closed:  # its connections went with it
             return ()
+        # Not `engine.dispose()`: it would give a new pool to whoever still has the engine.
         cut = await pool_of(engine).close_in_order(self.settings.close_timeout_s)
-        await engine.dispose()
         if cut:
             logger.warning("connections cut off, still in use at the end: %s", "; ".join(cut))
         return cut

@@ -32,7 +32,7 @@ from datalayer.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -145,14 +145,19 @@ def is_passing(error: BaseException) -> bool:
     """Return whether the same operation may succeed if it is tried again."""
     if not isinstance(error, DatabaseError):
         return False
-    if isinstance(getattr(error.__cause__, "driver_exception", error.__cause__), _STALE_STATEMENT):
+    if any(isinstance(cause, asyncpg.InvalidCachedStatementError) for cause in _causes(error)):
         return True
     if error.sqlstate is None:
         return isinstance(error, DatabaseUnavailableError)
     return error.sqlstate.startswith(_PASSING)
 
 
-_STALE_STATEMENT: Final = asyncpg.InvalidCachedStatementError
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    # Ours comes from SQLAlchemy's, whose `orig` comes from the driver's.
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "orig", None) or cause.__cause__
 
 
 class _Tries:
