@@ -7,7 +7,6 @@ transaction, at the cost of one round trip.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import asyncpg
 from asyncpg.transaction import Transaction
@@ -34,6 +33,9 @@ def pooler_arguments(parameters: Mapping[str, str]) -> dict[str, Any]:
         "connection_class": PooledConnection,
         "statement_cache_size": 0,  # asyncpg's
         "prepared_statement_cache_size": 0,  # SQLAlchemy's
+        # Statements without a name leave nothing behind on a server connection that another client gets next. Without its
+        # cache, asyncpg sends such a statement again together with the values, so that it cannot meet another one.
+        "prepared_statement_name_func": lambda: "",
     }
 
 
@@ -64,17 +66,3 @@ class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is
     ) -> _LocalTransaction:
         self._check_open()
         return self.transaction_class(self, isolation, readonly, deferrable)
-
-    async def prepare(self, query: str, **options: Any) -> Any:
-        """Prepare without a name in a transaction: the server connection is ours, and nothing is left behind on it.
-
-        Outside of one the next message may go to another server connection, where the statement without a name is
-        somebody else's: it would be executed. With a name of its own the server refuses instead.
-        """
-        options["name"] = "" if self.is_in_transaction() else f"datalayer_{uuid4().hex}"
-        return await super().prepare(query, **options)
-
-    async def set_type_codec(self, typename: str, **options: Any) -> None:
-        """Do it in a transaction: it prepares and executes."""
-        async with self.transaction():
-            await super().set_type_codec(typename, **options)
