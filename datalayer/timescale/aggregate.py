@@ -83,7 +83,9 @@ def continuous_aggregate(
     spec = AggregateSpec(
         name=name,
         schema=schema,
-        chunk_interval=None if chunk_interval is None else Interval.of(chunk_interval, "chunk_interval"),
+        chunk_interval=None
+        if chunk_interval is None
+        else Interval.of(chunk_interval, "chunk_interval").fixed,
         compression=compression,
         policies=ordered(policies),
         definition=_sql(definition),

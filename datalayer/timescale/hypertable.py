@@ -58,7 +58,7 @@ class Hypertable(SchemaItem):
         policies: Sequence[CompressionPolicy | RetentionPolicy] = (),
     ) -> None:
         self.time_column = time_column
-        self.chunk_interval = Interval.of(chunk_interval, "chunk_interval")
+        self.chunk_interval = Interval.of(chunk_interval, "chunk_interval").fixed
         self.dimensions = tuple(dimensions)
         self.create_default_indexes = create_default_indexes
         self.compression = compression

@@ -85,6 +85,11 @@ class Interval:
         return _MONTH_DAYS * _UNITS["day"] * self.months + self.microseconds
 
     @property
+    def fixed(self) -> Interval:
+        """What TimescaleDB makes of it as the length of a chunk: a month is 30 days."""
+        return self if self.integer is not None else Interval(microseconds=self.size)
+
+    @property
     def sql(self) -> str:
         """The literal for SQL."""
         return str(self.integer) if self.integer is not None else f"INTERVAL '{self}'"

@@ -63,9 +63,13 @@ def _faults(own: Relation, known: dict[Key, Relation]) -> Iterator[str]:
         compress, drop = ageing
         yield from _longer(drop, compress)
     refresh = _refresh(own)
-    if not isinstance(own, AggregateSpec) or refresh is None:
+    if not isinstance(own, AggregateSpec):
         return
     sources = [known[key] for key in own.sources if key in known]
+    for source in sources:
+        yield from _buckets(source, own)
+    if refresh is None:
+        return
     if refresh.start_offset is not None:
         start = _of(own, refresh, "start_offset")
         for aged in (own, *sources):
@@ -98,13 +102,16 @@ def _holds_two_buckets(own: AggregateSpec, refresh: RefreshPolicy) -> Iterator[s
         yield f"{start} must lie two times {bucket} before {end}"
 
 
-def _nesting(source: Relation, own: AggregateSpec) -> Iterator[str]:
-    lower, upper = _refresh(source), _refresh(own)
-    if not isinstance(source, AggregateSpec):
+def _buckets(source: Relation, own: AggregateSpec) -> Iterator[str]:
+    if not isinstance(source, AggregateSpec) or source.bucket is None or own.bucket is None:
         return
-    if source.bucket is not None and own.bucket is not None and not _divides(source.bucket, own.bucket):
+    if not _divides(source.bucket, own.bucket):
         bucket, of_source = (_Setting(f"{s.name}.bucket", s.bucket) for s in (own, source) if s.bucket)
         yield f"{bucket} must be a multiple of {of_source}"
+
+
+def _nesting(source: Relation, own: AggregateSpec) -> Iterator[str]:
+    lower, upper = _refresh(source), _refresh(own)
     for field in ("start_offset", "end_offset"):
         if lower is None or upper is None or getattr(upper, field) is None or getattr(lower, field) is None:
             continue

@@ -46,7 +46,7 @@ class RangeDimension:
     interval: Interval
 
     def __init__(self, column: str, interval: IntervalLike) -> None:
-        _set(self, column=column, interval=Interval.of(interval, "interval"))
+        _set(self, column=column, interval=Interval.of(interval, "interval").fixed)
 
 
 Dimension: TypeAlias = HashDimension | RangeDimension

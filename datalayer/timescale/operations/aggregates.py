@@ -54,7 +54,9 @@ class CreateContinuousAggregateOp(TimescaleOp):
         spec = AggregateSpec(
             name=name,
             schema=schema,
-            chunk_interval=None if chunk_interval is None else Interval.of(chunk_interval, "chunk_interval"),
+            chunk_interval=None
+            if chunk_interval is None
+            else Interval.of(chunk_interval, "chunk_interval").fixed,
             compression=None,
             policies=(),
             definition=definition,
@@ -183,7 +185,7 @@ class AlterContinuousAggregateOp(TimescaleOp):
             comment: of the view; an empty text removes it.
             schema: None: the first of the search path.
         """
-        interval = None if chunk_interval is None else Interval.of(chunk_interval, "chunk_interval")
+        interval = None if chunk_interval is None else Interval.of(chunk_interval, "chunk_interval").fixed
         given = {
             "materialized_only": materialized_only,
             "chunk_interval": interval,
@@ -318,8 +320,8 @@ class RefreshContinuousAggregateOp(TimescaleOp):
     ) -> Any:
         """Materialise a range of a continuous aggregate, outside of the transaction, in batches; commits what went before.
 
-        Its reverse is nothing: what is materialised goes with the aggregate. In a script (`--sql`) it is one batch, and
-        without `start` everything.
+        Its reverse is nothing: what is materialised goes with the aggregate. In a script (`--sql`) it
+        begins where the data begins.
 
         Args: those of `datalayer.timescale.refresh_continuous_aggregate`.
         """

@@ -56,7 +56,7 @@ class CreateHypertableOp(TimescaleOp):
         spec = HypertableSpec(
             name=table_name,
             schema=schema,
-            chunk_interval=Interval.of(chunk_interval, "chunk_interval"),
+            chunk_interval=Interval.of(chunk_interval, "chunk_interval").fixed,
             compression=None,
             policies=(),
             time_column=time_column,
@@ -179,7 +179,7 @@ class AlterHypertableOp(TimescaleOp):
             chunk_interval: as for `create_hypertable`.
             schema: None: the first of the search path.
         """
-        return operations.invoke(cls(table_name, schema, Interval.of(chunk_interval, "chunk_interval")))
+        return operations.invoke(cls(table_name, schema, Interval.of(chunk_interval, "chunk_interval").fixed))
 
     def reverse(self) -> Self:
         """Return what undoes it."""

@@ -105,7 +105,8 @@ def _refresh_aggregate(operations: Operations, op: aggregates.RefreshContinuousA
     context = operations.get_context()
     with context.autocommit_block():
         if context.as_sql or context.connection is None:
-            bounds = map(moment_sql, (op.start, op.end))
+            # A script cannot see how far it is materialised; rows before a later start would vanish from sight.
+            bounds = map(moment_sql, (None, op.end))
             function = _server(operations).function("refresh_continuous_aggregate")
             _run(operations, [f"CALL {function}({regclass(op.name, op.schema)}, {', '.join(bounds)})"])
             return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sqlalchemy import Engine, MetaData, Row
+    from sqlalchemy import Connection, Engine, MetaData, Row
 
 ENV = """
 from alembic import context
@@ -69,6 +69,7 @@ class AlembicProject:
         (folder / "env.py").write_text(ENV)
         (folder / "script.py.mako").write_text(SCRIPT)
         self._folder = folder
+        self._given: Connection | None = None
 
     def autogenerate(self, metadata: MetaData) -> str:
         """Write a revision with the differences and return its text."""
@@ -142,15 +143,32 @@ class AlembicProject:
         self.execute(f"DROP SCHEMA IF EXISTS {identifier(self.schema)} CASCADE")
 
     def _run(self, metadata: MetaData | None, function: Any, *args: Any, **kwargs: Any) -> None:
+        if self._given is not None:
+            self._run_on(self._given, metadata, function, *args, **kwargs)
+            return
         with self.engine.connect() as connection:
-            self._config.attributes.update(
-                connection=connection,
-                metadata=metadata,
-                schema=self.schema,
-                include_schemas=self.include_schemas,
-                include_name=self._include_name,
-            )
-            function(self._config, *args, **kwargs)
+            self._run_on(connection, metadata, function, *args, **kwargs)
+
+    def on(self, connection: Connection, method: str, *args: Any) -> None:
+        """Call a method that runs Alembic on a connection that is open already."""
+        self._given = connection
+        try:
+            getattr(self, method)(*args)
+        finally:
+            self._given = None
+            connection.rollback()
+
+    def _run_on(
+        self, connection: Connection, metadata: MetaData | None, function: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._config.attributes.update(
+            connection=connection,
+            metadata=metadata,
+            schema=self.schema,
+            include_schemas=self.include_schemas,
+            include_name=self._include_name,
+        )
+        function(self._config, *args, **kwargs)
 
     def _include_name(self, name: str | None, kind: str, _parents: Any) -> bool:
         if kind == "schema":  # None stands for the first of the search path
