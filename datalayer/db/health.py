@@ -46,11 +46,13 @@ async def check_health(engine: AsyncEngine, timeout_s: float) -> DatabaseHealth:
     """
     started = monotonic()
     try:
-        with driver_errors_translated():
-            async with asyncio.timeout(timeout_s), engine.connect() as conn:
-                version, read_only = (await conn.execute(_QUESTION)).one()
-    except DatabaseError as exc:
-        return DatabaseHealth(answers=False, latency_s=monotonic() - started, reason=str(exc))
+        async with asyncio.timeout(timeout_s):
+            with driver_errors_translated():
+                async with engine.connect() as conn:
+                    version, read_only = (await conn.execute(_QUESTION)).one()
+    except (DatabaseError, TimeoutError) as exc:
+        reason = str(exc) or f"no answer in {timeout_s:g} s"
+        return DatabaseHealth(answers=False, latency_s=monotonic() - started, reason=reason)
     return DatabaseHealth(
         answers=True, latency_s=monotonic() - started, read_only=read_only, server_version=version
     )

@@ -166,6 +166,8 @@ class DatabasePool(AsyncAdaptedQueuePool):
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._loans.pop(record, None)
         self._returned.set()
+        if self._closed:  # it was just being connected when the pool was closed
+            record.invalidate()
         super()._do_return_conn(record)
 
     def _create_connection(self) -> ConnectionPoolEntry:

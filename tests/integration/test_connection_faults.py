@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -264,6 +264,26 @@ async def test_closing_on_a_paused_server_has_an_end(settings: Settings, cluster
             assert await database.close() == ()
 
 
+async def test_what_is_just_being_connected_at_the_end_does_not_stay_open(
+    settings: Settings, cluster: OwnCluster
+) -> None:
+    patient = settings.model_copy(update={"connect_timeout_s": PATIENCE_S, "close_timeout_s": 0})
+    database = await DatabaseConnectionManager(patient.model_copy(update={"pool_min_size": 0})).open()
+    engine = database.engine
+
+    async def connect() -> Any:
+        async with engine.connect() as conn:
+            return (await conn.get_raw_connection()).driver_connection
+
+    async with engine.connect():  # the one that is there already
+        with cluster.paused():
+            connecting = asyncio.create_task(connect())
+            while database.statistics.in_use < 2:  # noqa: ASYNC110 (the pool has no event for it)
+                await asyncio.sleep(0)
+            assert len(await database.close()) == 2
+    assert (await connecting).is_closed()
+
+
 async def test_a_retry_spans_a_pause(database: DatabaseConnectionManager, cluster: OwnCluster) -> None:
     pause = cluster.paused()
     await write(database, 0)
@@ -341,6 +361,10 @@ async def test_a_connection_that_met_a_read_only_database_is_not_used_again(
     settings: Settings, database: DatabaseConnectionManager, cluster: OwnCluster
 ) -> None:
     await cluster.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseUnavailableError, match="None of the hosts match"):
+        await DatabaseConnectionManager(
+            settings.model_copy(update={"target_session_attrs": "read-write"})
+        ).open()
     async with DatabaseConnectionManager(settings) as late:
         idle = late.statistics.idle
         assert await backend(late) == await backend(late)  # one that only reads is served
