@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datalayer.domain.steps import PriceType, from_steps, to_steps
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +27,19 @@ class Instrument:
     symbol: str
     price_scale: int
     size_scale: int
+
+    def price_steps(self, prices: ArrayLike, *, field: str = "price") -> NDArray[np.int64]:
+        """Return prices of the quote asset as exact counts of price steps; see `datalayer.domain.steps.to_steps`."""
+        return to_steps(prices, self.price_scale, field=field)
+
+    def size_steps(self, sizes: ArrayLike, *, field: str = "size") -> NDArray[np.int64]:
+        """Return sizes of the base asset as exact counts of size steps; see `datalayer.domain.steps.to_steps`."""
+        return to_steps(sizes, self.size_scale, field=field)
+
+    def prices(self, steps: NDArray[np.int64], price_type: PriceType = "float") -> NDArray[Any]:
+        """Return counts of price steps as prices; see `datalayer.domain.steps.from_steps`."""
+        return from_steps(steps, self.price_scale, price_type)
+
+    def sizes(self, steps: NDArray[np.int64], price_type: PriceType = "float") -> NDArray[Any]:
+        """Return counts of size steps as sizes; see `datalayer.domain.steps.from_steps`."""
+        return from_steps(steps, self.size_scale, price_type)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.domain.instrument import Instrument
+from datalayer.domain.scales import inferred_scales
 from datalayer.domain.steps import LARGER_SCALE, check_scale
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError, ScaleError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
     from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,13 +94,16 @@ class InstrumentRepository:
             rows = await self._conn.execute(text(f"{_SELECT} ORDER BY symbol"))
         return [Instrument(*row) for row in rows]
 
-    async def ensure(self, symbol: str, price_scale: int, size_scale: int) -> Instrument:
+    async def ensure(
+        self, symbol: str, price_scale: int, size_scale: int, *, details: Mapping[str, Any] | None = None
+    ) -> Instrument:
         """Return the instrument, and register it first if need be. Idempotent, also beside other writers.
 
         Args:
             symbol: any known spelling.
             price_scale: decimal digits that prices need, 0 to 18.
             size_scale: decimal digits that sizes need, 0 to 18.
+            details: what the exchange says of it, kept with it as JSON; earlier details of other names stay.
 
         Returns:
             The instrument as registered; its scales may be larger than asked for.
@@ -109,7 +117,42 @@ class InstrumentRepository:
             check_scale(scale, field)
         found = await self._find(canonical) or await self._register(canonical, price_scale, size_scale)
         _check_wide_enough(found, price_scale, size_scale)
+        if details:
+            await self._keep_details(found, details)
         return found
+
+    async def ensure_for_data(self, symbol: str, prices: ArrayLike, sizes: ArrayLike) -> Instrument:
+        """Return the instrument; if it is not registered, register it with scales from its first data, with headroom.
+
+        Scales from the exchange or from a scan of all the data are better: `ensure` takes them.
+
+        Args:
+            symbol: any known spelling.
+            prices: some of its prices, as float, int, `Decimal` or str. Not looked at if it is registered.
+            sizes: some of its sizes.
+
+        Raises:
+            ScaleError: a value needs more than 12 decimals, or more than 2**53 steps.
+            InvalidInputError: a value is no number, or there are none.
+        """
+        if (found := await self.find(symbol)) is not None:
+            return found
+        scales = inferred_scales(prices, sizes)
+        return await self._register(canonical_symbol(symbol), scales.price, scales.size)
+
+    async def get_details(self, symbol: str) -> dict[str, Any]:
+        """Return what the exchange says of the instrument, as it was last kept; empty if nothing was.
+
+        Raises:
+            InvalidInputError: it is not registered; names registered ones that look alike.
+        """
+        instrument = await self.get(symbol)
+        statement = text("SELECT CAST(metadata AS text) FROM instruments WHERE id = :id")
+        with driver_errors_translated():
+            details: dict[str, Any] = json.loads(
+                await self._conn.scalar(statement, {"id": instrument.id}) or "{}"
+            )
+        return details
 
     async def _find(self, canonical: str) -> Instrument | None:
         return await self._one_or_none(text(f"{_SELECT} WHERE symbol = :symbol"), canonical)
@@ -130,6 +173,15 @@ class InstrumentRepository:
         values = {"symbol": canonical, "price_scale": price_scale, "size_scale": size_scale}
         with driver_errors_translated():
             return Instrument(*(await self._conn.execute(statement, values)).one())
+
+    async def _keep_details(self, instrument: Instrument, details: Mapping[str, Any]) -> None:
+        # Nothing is written, and no writer waited for, as long as the exchange says the same.
+        statement = text(
+            "UPDATE instruments SET metadata = metadata || CAST(:details AS jsonb)"
+            " WHERE id = :id AND NOT metadata @> CAST(:details AS jsonb)"
+        )
+        with driver_errors_translated():
+            await self._conn.execute(statement, {"id": instrument.id, "details": json.dumps(dict(details))})
 
     async def _refuse(self, symbol: str) -> Instrument:
         known = [instrument.symbol for instrument in await self.list_all()]

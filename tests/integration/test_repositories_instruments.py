@@ -84,3 +84,25 @@ async def test_a_writer_keeps_its_instrument_from_changing_until_it_ends(engine:
         with pytest.raises(Exception, match="lock timeout"):
             await other.execute(text("DELETE FROM instruments"))
         await other.rollback()
+
+
+async def test_first_data_register_an_instrument_with_headroom(conn: AsyncConnection) -> None:
+    instruments = InstrumentRepository(conn)
+    made = await instruments.ensure_for_data("BTCUSDT", [61837.6], ["0.00001"])
+    assert (made.price_scale, made.size_scale) == (3, 7)
+    assert await instruments.ensure_for_data("BTC/USDT", [1.23456789], []) == made
+    with pytest.raises(InvalidInputError, match="there are no values to infer a scale from"):
+        await instruments.ensure_for_data("ETH/USDT", [], [])
+    assert await instruments.find("ETH/USDT") is None
+
+
+async def test_what_the_exchange_says_is_kept_and_renewed(conn: AsyncConnection) -> None:
+    instruments = InstrumentRepository(conn)
+    await instruments.ensure("BTC/USDT", 2, 5)
+    assert await instruments.get_details("BTC/USDT") == {}
+    await instruments.ensure("BTC/USDT", 2, 5, details={"tickSize": "0.01", "status": "TRADING"})
+    for _ in range(2):
+        await instruments.ensure("btcusdt", 2, 5, details={"tickSize": "0.10"})
+    assert await instruments.get_details("BTC/USDT") == {"tickSize": "0.10", "status": "TRADING"}
+    await instruments.ensure("ETH/USDT", 2, 5, details={"tickSize": "0.01"})
+    assert await instruments.get_details("ETH/USDT") == {"tickSize": "0.01"}
