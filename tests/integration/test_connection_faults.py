@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from datalayer import DatabaseConnectionManager, Settings
+from datalayer.db.connection import create_engine
 from datalayer.db.retry import RetryableDBOperation
 from datalayer.errors import DatabaseError, DatabaseUnavailableError
 from tests.own_cluster import OwnCluster, needs_own_cluster, new_cluster
@@ -211,20 +212,22 @@ async def test_those_who_wait_for_a_connection_learn_that_none_can_be_made(
     settings: Settings, cluster: OwnCluster
 ) -> None:
     """Room in the pool that a failed attempt leaves is for the next one; nobody sleeps until the pool's timeout."""
-    patient = settings.model_copy(
-        update={"pool_max_size": 1, "pool_min_size": 0, "pool_timeout_s": 10 * PATIENCE_S}
-    )
-    async with DatabaseConnectionManager(patient) as database:
-        await asyncio.to_thread(cluster.stop)
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                outcomes = await asyncio.gather(
-                    *(backend(database) for _ in range(10)), return_exceptions=True
-                )
-        finally:
-            await asyncio.to_thread(cluster.start)
-        assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailableError}
-        await answers_are_its_own(database)
+    patient = settings.model_copy(update={"pool_max_size": 1, "pool_timeout_s": 10 * PATIENCE_S})
+    engine = create_engine(patient.require_url(), patient)  # nothing was connected yet
+
+    async def ask() -> object:
+        async with engine.connect() as conn:
+            return await conn.scalar(text("SELECT 1"))
+
+    await asyncio.to_thread(cluster.stop)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            outcomes = await asyncio.gather(*(ask() for _ in range(10)), return_exceptions=True)
+    finally:
+        await asyncio.to_thread(cluster.start)
+    assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailableError}
+    assert await asyncio.gather(*(ask() for _ in range(10))) == [1] * 10
+    await engine.dispose()
 
 
 async def test_a_paused_server_is_an_error_with_an_end_and_then_works_again(
