@@ -78,7 +78,11 @@ def test_objects_are_exact_or_refused(value: Decimal | str, scale: int) -> None:
 @pytest.mark.parametrize(
     ("value", "scale", "reason"),
     [
-        (11.123, 2, "more than 2 decimals; the instrument needs a larger scale, which `datalayer instruments widen`"),
+        (
+            11.123,
+            2,
+            "more than 2 decimals; the instrument needs a larger scale, which `datalayer instruments widen`",
+        ),
         (0.1 + 0.2, 2, "more than 2 decimals"),
         (np.float32(0.1), 4, "more than 4 decimals"),
         (float("nan"), 2, "not a finite number"),
