@@ -10,7 +10,7 @@ from sqlalchemy.schema import SchemaItem
 from datalayer.errors import ConfigurationError
 from datalayer.timescale.intervals import Interval
 from datalayer.timescale.lint import refuse_contradictions
-from datalayer.timescale.specs import HypertableSpec, PolicyKind
+from datalayer.timescale.specs import HypertableSpec, PolicyKind, RangeDimension
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def find_hypertable(table: Table) -> HypertableSpec | None:
     """Return what is declared of a table, by `Hypertable` or by the arguments of the `sqlalchemy-timescaledb` dialect.
 
     Raises:
-        ConfigurationError: a column that is named does not exist.
+        ConfigurationError: a column that is named does not exist, or one that chunks are ranges of is nullable.
     """
     declared = table.info.get(INFO) or _of_dialect(table)
     if declared is None:
@@ -101,6 +101,11 @@ def find_hypertable(table: Table) -> HypertableSpec | None:
     for column in named:
         if column not in table.columns:
             msg = f"hypertable {table.name}: there is no column {column!r}; it has {', '.join(table.columns.keys())}"
+            raise ConfigurationError(msg)
+    by_range = [by.column for by in spec.dimensions if isinstance(by, RangeDimension)]
+    for column in [spec.time_column, *by_range]:
+        if table.columns[column].nullable:
+            msg = f"hypertable {table.name}: column {column!r} must be declared with nullable=False, as TimescaleDB makes it NOT NULL"
             raise ConfigurationError(msg)
     return spec
 

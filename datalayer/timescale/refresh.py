@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import DateTime, bindparam, text
@@ -22,17 +23,18 @@ BUCKETS_PER_BATCH: Final = 10_000
 # What is younger than the watermark is computed at query time, what is older is what was materialised. So a refresh that
 # moves the watermark begins where it stood, lest rows in between vanish from sight; and it leaves out the bucket that is
 # forming now, lest the aggregate stand still until that bucket is over. An aggregate that was never refreshed begins with
-# the first chunk: an open start makes TimescaleDB 2.28 walk through all time in batches. Where buckets do not start at
-# the usual origin the window begins one bucket earlier: what needs no refresh costs nothing.
+# the bucket of the first chunk: an open start makes TimescaleDB 2.28 walk through all time in batches. One that was begins
+# with the first chunk itself: of the bucket before it the beginning may have been dropped, and what is materialised of it is
+# all that is left. Where buckets do not start at the usual origin the window begins one bucket earlier: what needs no
+# refresh costs nothing.
 _WINDOW: Final = """
     SELECT CASE WHEN first_chunk IS NOT NULL
-               THEN LEAST(GREATEST(watermark, first_chunk), COALESCE({start} - margin, first_chunk)) END AS start,
+               THEN LEAST(GREATEST(watermark, CASE WHEN watermark < first_chunk THEN {first} - margin ELSE first_chunk END),
+                          COALESCE({start} - margin, first_chunk)) END AS start,
            LEAST({end} + width, {now}) AS end,
-           watermark_number, first_number
+           watermark_number, first_number, width_number
     FROM (
-        SELECT bucket_width::interval AS width,
-               CASE WHEN COALESCE(bucket_timezone, bucket_origin, bucket_offset) IS NULL
-                   THEN INTERVAL '0' ELSE bucket_width::interval END AS margin,
+        SELECT width, margin, width_number,
                _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(a.mat_hypertable_id)) AS watermark,
                (SELECT min(range_start) FROM timescaledb_information.chunks
                 WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)) AS first_chunk,
@@ -42,7 +44,13 @@ _WINDOW: Final = """
         FROM _timescaledb_catalog.continuous_agg AS a
         JOIN _timescaledb_catalog.hypertable AS h ON h.id = a.raw_hypertable_id
         JOIN _timescaledb_catalog.continuous_aggs_bucket_function AS b ON b.mat_hypertable_id = a.mat_hypertable_id
-        WHERE format('%I.%I', a.user_view_schema, a.user_view_name)::regclass = CAST(:aggregate AS text)::regclass
+        CROSS JOIN LATERAL (
+            SELECT bucket_width::interval AS width,
+                   CASE WHEN COALESCE(bucket_timezone, bucket_origin, bucket_offset) IS NULL
+                       THEN INTERVAL '0' ELSE bucket_width::interval END AS margin,
+                   CASE WHEN bucket_width ~ '^[0-9]+$' THEN bucket_width::bigint END AS width_number
+        ) AS bucket
+        WHERE format('%I.%I', a.user_view_schema, a.user_view_name)::regclass = to_regclass(CAST(:aggregate AS text))
     ) AS aggregate
 """
 
@@ -99,16 +107,23 @@ def moment_sql(moment: datetime | int | None) -> str:
     """Return a bound of a refresh for SQL; None: it is open."""
     if moment is None:
         return "NULL"
-    return str(moment) if isinstance(moment, int) else f"{literal(moment.isoformat())}::timestamptz"
+    # Without a type TimescaleDB reads it as what the column is; one without timezone is taken as UTC.
+    return str(moment) if isinstance(moment, int) else literal(moment.astimezone(UTC).isoformat())
 
 
 def _numbers(window: Any, start: Any, end: Any) -> tuple[int, int | None]:
-    reached = max(window.watermark_number, window.first_number)
-    return (window.first_number if start is None else min(start, reached), end)
+    is_new = window.watermark_number < window.first_number
+    reached = max(window.watermark_number, window.first_number - (window.width_number if is_new else 0))
+    return (min(reached, window.first_number if start is None else start), end)
 
 
 def _window(server: Server) -> TextClause:
     bucket = server.function("time_bucket") + "(width, {})"
-    moments = {"start": ":start", "end": ":end - INTERVAL '1 microsecond'", "now": "now()"}
+    moments = {
+        "start": ":start",
+        "end": ":end - INTERVAL '1 microsecond'",
+        "now": "now()",
+        "first": "first_chunk",
+    }
     query = text(_WINDOW.format(**{name: bucket.format(moment) for name, moment in moments.items()}))
     return query.bindparams(*(bindparam(name, type_=DateTime(timezone=True)) for name in ("start", "end")))

@@ -80,7 +80,8 @@ def _lost_by_other_source(
 ) -> Loss | None:
     stored, bucket = qualified(storage.name, storage.schema), identifier(storage.bucket)
     with temporary_view(connection, new_definition) as view:
-        if view is None or not connection.scalar(_READS_OTHER, {"view": view, **storage._mapping}):
+        names = {"view": view, "source": storage.source, "bucket": storage.bucket}
+        if view is None or not connection.scalar(_READS_OTHER, names):
             return None
         row = connection.execute(
             statement(f"""
@@ -96,7 +97,7 @@ def _lost_by_other_source(
 def _lost_by_source(connection: Connection, spec: AggregateSpec, storage: Any) -> Loss | None:
     stored, bucket = qualified(storage.name, storage.schema), identifier(storage.bucket)
     definition = storage.definition.strip().rstrip(";")
-    partly = _partly(storage, stored, bucket, definition) if storage.is_timed else ""
+    partly = _partly(storage, stored, bucket, definition)
     row = connection.execute(
         statement(f"""
             WITH lost AS (
@@ -115,16 +116,17 @@ def _lost_by_source(connection: Connection, spec: AggregateSpec, storage: Any) -
 
 def _partly(storage: Any, stored: str, bucket: str, definition: str) -> str:
     source, columns = storage.source, identifiers(storage.columns)
+    number = "" if storage.is_timed else "_integer"
     # With nothing before it, a chunk is the first or follows one that was dropped. A bucket that ends before the chunk begins
     # has nothing to do with it.
-    end = f"({bucket}::timestamptz AT TIME ZONE {literal(storage.timezone)} + {literal(storage.width)}::interval) AT TIME ZONE {literal(storage.timezone)}"
+    end = _end(storage, bucket)
     starts = f"""
-        SELECT (SELECT max({bucket}) FROM {stored} WHERE {bucket} < c.range_start AND {end} > c.range_start)
+        SELECT (SELECT max({bucket}) FROM {stored} WHERE {bucket} < c.range_start{number} AND {end} > c.range_start{number})
         FROM timescaledb_information.chunks AS c WHERE format('%I.%I', hypertable_schema, hypertable_name)::regclass = {literal(source)}::regclass
         AND NOT EXISTS (
             SELECT FROM timescaledb_information.chunks AS p
             WHERE (p.hypertable_schema, p.hypertable_name) = (c.hypertable_schema, c.hypertable_name)
-            AND p.range_start < c.range_start AND p.range_end >= c.range_start
+            AND p.range_start{number} < c.range_start{number} AND p.range_end{number} >= c.range_start{number}
         )
     """
     return f"""
@@ -135,3 +137,10 @@ def _partly(storage: Any, stored: str, bucket: str, definition: str) -> str:
             SELECT {bucket} AS bucket, {columns} FROM ({definition}) AS d WHERE {bucket} IN ({starts})
         ) AS changed GROUP BY bucket
     """
+
+
+def _end(storage: Any, bucket: str) -> str:
+    if not storage.is_timed:
+        return f"({bucket} + {storage.width})"
+    timezone, width = literal(storage.timezone), literal(storage.width)
+    return f"({bucket}::timestamptz AT TIME ZONE {timezone} + {width}::interval) AT TIME ZONE {timezone}"
