@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datalayer.config import Settings
 
 _COUNT_LIMIT: Final = 1_000_000
-_DROP: Final = re.compile(r'^\s*DROP (?:TABLE|MATERIALIZED VIEW) "?(\w+)', re.MULTILINE)
+_DROP: Final = re.compile(r'(?:^|; )DROP (?:TABLE|MATERIALIZED VIEW) "?(\w+)', re.MULTILINE)
 _STORAGE = text("""
     SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
     FROM timescaledb_information.continuous_aggregates WHERE view_schema = current_schema() AND view_name = :name
