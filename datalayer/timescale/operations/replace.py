@@ -17,6 +17,7 @@ from datalayer.timescale.operations.rights import grants
 from datalayer.timescale.quoting import identifier, regclass, statement
 from datalayer.timescale.refresh import refresh_continuous_aggregate
 from datalayer.timescale.server import Server
+from datalayer.timescale.specs import PolicyKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +35,9 @@ _JOB = text("""
     FROM timescaledb_information.jobs
     WHERE proc_name = :kind AND format('%I.%I', hypertable_schema, hypertable_name)::regclass = CAST(:view AS text)::regclass
 """)
+# A refresh policy that ran before all is filled again would move the watermark to its window's end, and hide what is older.
+# An interrupted revision leaves it held back no longer than this.
+_HELD_BACK: Final = "INTERVAL '1 day'"
 _KEPT: Final = (
     "scheduled",
     "max_runtime",
@@ -91,6 +95,8 @@ def replace_aggregates(operations: Operations, definitions: dict[Key, str], *, a
         inside = cast("Connection", context.connection)  # the block works on one of its own
         for schema, name in definitions:
             refresh_continuous_aggregate(inside, name, schema=schema)
+        for key in definitions:
+            _release_refresh(inside, key, server)
 
 
 def _found(connection: Connection, definitions: Mapping[Key, str]) -> dict[Key, AggregateSpec]:
@@ -163,6 +169,8 @@ def _restore_job(
         for name in _KEPT
         if job[name] is not None
     ]
+    if policy.kind is PolicyKind.REFRESH:
+        arguments.append(f"next_start => now() + {_HELD_BACK}")
     config = json.dumps(made.config | job["config"])
     # The relation's number in the new configuration is another one than in the old.
     alter = text(f"""
@@ -170,3 +178,12 @@ def _restore_job(
         FROM timescaledb_information.jobs WHERE job_id = :job_id
     """)
     connection.execute(alter, {**job, "config": config, "job_id": made.job_id})
+
+
+def _release_refresh(connection: Connection, key: Key, server: Server) -> None:
+    kind = PolicyKind.REFRESH.value
+    for job in connection.execute(_JOB, {"view": ddl.relation(key), "kind": kind}).all():
+        connection.execute(
+            text(f"SELECT {server.function('alter_job')}(:job_id, next_start => now())"),
+            {"job_id": job.job_id},
+        )

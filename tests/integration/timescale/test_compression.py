@@ -71,7 +71,7 @@ def test_round_trip_of_compression(project: AlembicProject) -> None:
 def test_a_policy_is_paused_while_chunks_are_decompressed(filled: AlembicProject) -> None:
     filled.migrate(declare(BY_DEVICE, POLICY))
     filled.execute(compress("readings"))
-    # Another session holds the policy, so that compression cannot be switched off for good.
+    # The revision fails after it: what was decompressed was committed chunk by chunk, the rest is rolled back.
     with pytest.raises(DBAPIError, match="division by zero"):
         filled.run("op.disable_compression('readings'); op.execute('SELECT 1 / 0')")
     assert set(compressed(filled)) == {False}

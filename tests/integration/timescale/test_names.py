@@ -50,10 +50,11 @@ def declare(
         schema=schema,
         comment=COMMENT,
     )
-    for name, width, source in ((HOURLY, "1 hour", table), (DAILY, "1 day", None)):
-        c = (source if source is not None else hourly).c
+    source = table
+    for name, width in ((HOURLY, "1 hour"), (DAILY, "1 day")):
+        c = source.c
         bucket = time_bucket(width, c[TIME])
-        hourly = continuous_aggregate(
+        source = continuous_aggregate(
             name,
             metadata,
             select(c[DEVICE], bucket.label(TIME), getattr(func, function)(c[VALUE]).label(VALUE)).group_by(
