@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from datalayer.errors import InvalidInputError, MigrationError
 from datalayer.timescale import CompressionPolicy, RefreshPolicy, RetentionPolicy
+from datalayer.timescale.operations.replace import replace_aggregates
 from tests.integration.timescale.declared import BY_DEVICE, FILL, compress, readings, refresh, rolled_up
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ RIGHTS = """
     SELECT pg_get_userbyid(relowner), (SELECT array_agg(acl::text ORDER BY acl::text) FROM unnest(relacl) AS acl), obj_description(c.oid),
            (SELECT array_agg((attname, attacl::text)::text ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL)
     FROM pg_class AS c WHERE oid = 'daily'::regclass
+"""
+WAITS = """
+    SELECT next_start > now() + INTERVAL '23 hours' FROM timescaledb_information.jobs
+    WHERE hypertable_schema = current_schema() AND proc_name = 'policy_refresh_continuous_aggregate'
 """
 COMPRESSION = "SELECT attname, segmentby_column_index, orderby_column_index, orderby_asc FROM timescaledb_information.compression_settings WHERE hypertable_name LIKE '%materialized%' ORDER BY 1"
 
@@ -141,12 +146,22 @@ def test_a_loss_that_is_accepted(filled: AlembicProject) -> None:
     assert filled.rows("SELECT min(ts)::date::text FROM daily") == [("2024-03-03",)]
 
 
-def test_it_goes_on_after_an_interrupted_refill(filled: AlembicProject) -> None:
-    """What is committed by then: the new definition, with nothing materialised; the revision runs again."""
-    replace(filled, definition("min"))
-    filled.execute("TRUNCATE daily")
+def test_an_interrupted_refill_holds_the_policy_back_and_runs_again(
+    filled: AlembicProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that ran before all is filled would hide what is older than its window."""
     around = filled.rows(JOBS)
-    replace(filled, definition("min"))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{replace_aggregates.__module__}.refresh_continuous_aggregate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replace(filled, definition("min"))
+    assert filled.rows(WAITS) == [(True,)]
+    filled.upgrade()
+    assert filled.rows(WAITS) == [(False,)]
     assert filled.rows(DAILY) == filled.rows(expected("min"))
     assert filled.rows(JOBS) == around
 
