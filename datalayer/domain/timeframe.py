@@ -23,9 +23,9 @@ _WORDS: Final = (
 _UNITS: Final = {word: words[0] for words in _WORDS for word in words.split("|")}
 # `5m`, `5min`, `5 minutes`, pandas' old `5T`; MetaTrader's `M5`; ISO 8601's `PT5M`. A capital M behind a number is a month
 # to exchanges and to pandas.
-_COUNTED: Final = re.compile(r"(\d{1,5}) ?([A-Za-z]+)")
-_LETTER_FIRST: Final = re.compile(r"([SMHD])(\d{1,5})")
-_ISO: Final = re.compile(r"P(?:T(\d{1,5})([SMH])|(\d{1,5})(D))")
+_COUNTED: Final = re.compile(r"(\d{1,5}) ?([A-Za-z]+)", re.ASCII)
+_LETTER_FIRST: Final = re.compile(r"([SMHD])(\d{1,5})", re.ASCII)
+_ISO: Final = re.compile(r"P(?:T(\d{1,5})([SMH])|(\d{1,5})(D))", re.ASCII)
 
 
 class Timeframe(IntEnum):

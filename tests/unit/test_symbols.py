@@ -80,3 +80,28 @@ def test_what_may_be_something_else_is_refused(text: str) -> None:
 def test_an_unknown_spelling_lists_the_known() -> None:
     with pytest.raises(InvalidInputError, match="BTC-USDT, BTC_USDT"):
         spell_symbol("BTC/USDT", "BTC.USDT")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("BTCUSD_PERP", "BTC-PERP", "BTC-PERPETUAL", "BTCUSDT_240628", "BTC-28JUN24", "BTCUSDT_SPBL"),
+        *("KRW-BTC", "KRW-XRP", "USDT-BTC", "USD-ETH"),  # Upbit and the old Bittrex: quote first
+        *("XXBTZUSD", "XETHZEUR", "XETHXXBT"),  # Kraken: XBT/USD, ETH/EUR, ETH/XBT
+        *("tBTCUSD", "kPEPEUSDC", "XRPRLUSD", "SOLFDUSD", "\u017fol/usdt", None, 7),
+    ],
+)
+def test_real_names_that_are_no_plain_pair_are_not_taken_for_another_one(text: object) -> None:
+    with pytest.raises(InvalidInputError, match=r"^symbol="):
+        canonical_symbol(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        *(("USDC_USDT", "USDC/USDT"), ("FDUSD-USDT", "FDUSD/USDT"), ("USDT-TRY", "USDT/TRY")),
+        *(("EUR/USDT", "EUR/USDT"), ("WBTC/ETH", "WBTC/ETH"), ("XBT/USD", "XBT/USD"), ("BTC-KRW", "BTC/KRW")),
+    ],
+)
+def test_pairs_of_money_and_of_wrapped_coins_are_pairs(text: str, pair: str) -> None:
+    assert canonical_symbol(text) == pair

@@ -60,6 +60,7 @@ def test_the_usual_spellings(spelling: str | timedelta, timeframe: Timeframe) ->
         60,
         None,
         "9" * 20 + "m",
+        "\uff11m",  # a full-width 1
     ],
 )
 def test_an_unsupported_spelling_lists_the_supported(text: str) -> None:
