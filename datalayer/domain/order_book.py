@@ -95,7 +95,7 @@ class OrderBookColumns:
 class OrderBook:
     """One snapshot of an instrument's book, best level first on each side; an empty side is an empty array.
 
-    A plain value, made without any check: `DataValidator` tells whether it may be stored, and `columns` refuses what
+    Immutable: the arrays are kept as read-only copies. Levels are not checked: `DataValidator` tells whether it may be stored, and `columns` refuses what
     breaks the rules of a book.
 
     Attributes:
@@ -115,6 +115,10 @@ class OrderBook:
     ask_prices: NDArray[np.float64]
     ask_sizes: NDArray[np.float64]
     last_update_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in _LEVELS:
+            object.__setattr__(self, name, _read_only(np.asarray(getattr(self, name))))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OrderBook):

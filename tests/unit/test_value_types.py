@@ -48,3 +48,12 @@ def test_the_validator_takes_them_as_they_are() -> None:
     assert trades[["trade_id", "price", "size", "side"]].to_numpy().tolist() == [[7, 100.5, 1e-05, 1]]
     books = VALIDATOR.validate_order_book(BOOK).accepted
     assert books.book(0, "BTC/USDT") == BOOK
+
+
+def test_a_book_does_not_change_with_the_arrays_that_it_was_made_of() -> None:
+    prices, size = np.array([100.0]), np.array([1.0])
+    book = OrderBook("BTC/USDT", TS, prices, size, prices + 1, size)
+    prices[0] = 999.0
+    assert book.bid_prices.tolist() == [100.0]
+    with pytest.raises(ValueError, match="read-only"):
+        book.bid_sizes[0] = 2.0
