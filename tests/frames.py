@@ -54,9 +54,10 @@ def order_book_frames(draw: st.DrawFn) -> OrderBookDataFrame:
             prices,
             np.array(draw(st.lists(POSITIVE, min_size=levels, max_size=levels)), dtype=np.float64),
         ]
-    book = OrderBook("BTC/USDT", AS_OF - timedelta(microseconds=draw(st.integers(0, 10**9))), *sides)
-    known = draw(st.dictionaries(st.sampled_from(IMBALANCES), st.floats(-1, 1)))
     aggregation = draw(st.sampled_from(["raw", "1s", "1m"]))
+    age = timedelta(microseconds=draw(st.integers(0, 10**9))) + timedelta(minutes=aggregation != "raw")
+    book = OrderBook("BTC/USDT", AS_OF - age, *sides)
+    known = draw(st.dictionaries(st.sampled_from(IMBALANCES), st.floats(-1, 1)))
     return OrderBookDataFrame.from_book(book, imbalances=known, aggregation=aggregation)
 
 

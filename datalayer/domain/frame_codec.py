@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datalayer.domain.frame_seal import parquet_footer_bytes, sealed, unsealed
 from datalayer.domain.frame_tables import (
-    member,
     same_tables,
     table_from_arrow,
     table_from_dict,
@@ -19,6 +19,7 @@ from datalayer.domain.frame_tables import (
     table_to_arrow,
     table_to_dict,
 )
+from datalayer.domain.frame_values import member
 from datalayer.domain.moments import utc_moment
 from datalayer.errors import InvalidInputError
 
@@ -92,7 +93,7 @@ class StandardFrame(ABC):
             InvalidInputError: no JSON, another kind or version, or malformed.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=_no_constant)
         except (ValueError, TypeError, RecursionError) as exc:
             raise InvalidInputError("json", type(text).__name__, f"is no JSON: {exc}") from exc
         return cls.from_dict(data)
@@ -112,8 +113,16 @@ class StandardFrame(ABC):
         Raises:
             InvalidInputError: not one row, another kind or version, or malformed.
         """
-        if table.num_rows != 1 or _HEADER not in table.column_names:
+        try:
+            return cls._of_arrow(table)
+        except (pa.ArrowException, UnicodeDecodeError) as exc:
+            raise InvalidInputError("table", type(table).__name__, f"is malformed: {exc}") from exc
+
+    @classmethod
+    def _of_arrow(cls, table: pa.Table) -> Self:
+        if table.num_rows != 1 or table.column_names.count(_HEADER) != 1:
             raise InvalidInputError("table", table.num_rows, "give one row, with a column named header")
+        table.validate(full=True)
         try:
             header = json.loads(table[_HEADER][0].as_py())
         except (ValueError, TypeError, RecursionError) as exc:
@@ -121,49 +130,51 @@ class StandardFrame(ABC):
         facts, layouts = cls._checked_head(header), member(header, "layouts", _HEADER)
         if not isinstance(layouts, dict) or not set(layouts) <= set(table.column_names):
             raise InvalidInputError("layouts", str(layouts), "names tables that are not there")
-        tables = {
-            name: table_from_arrow(table[name].combine_chunks(), layout, name)
-            for name, layout in layouts.items()
-        }
+        tables = {name: table_from_arrow(table[name], layout, name) for name, layout in layouts.items()}
         return cls._made(facts, tables)
 
     def to_ipc(self) -> bytes:
-        """Return it as an Arrow IPC stream."""
+        """Return it as an Arrow IPC stream, followed by a digest, at which other readers do not look."""
         table = self.to_arrow()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
-        return sink.getvalue().to_pybytes()
+        return sealed(sink.getvalue().to_pybytes(), tail_bytes=0)
 
     @classmethod
     def from_ipc(cls, data: bytes) -> Self:
         """Return what `to_ipc` wrote.
 
         Raises:
-            InvalidInputError: no Arrow IPC stream, another kind or version, or malformed.
+            InvalidInputError: not the very bytes that were written, or another kind or version. A stream of another writer
+                has no digest: read it by pyarrow, and give the table to `from_arrow`.
         """
+        stream = unsealed(data, tail_bytes=0)
         try:
-            table = pa.ipc.open_stream(data).read_all()
-        except (pa.ArrowException, OSError, TypeError) as exc:
+            table = pa.ipc.open_stream(stream).read_all()
+        except (pa.ArrowException, OSError) as exc:
             raise InvalidInputError("data", type(data).__name__, f"is no Arrow IPC stream: {exc}") from exc
         return cls.from_arrow(table)
 
     def to_parquet(self) -> bytes:
-        """Return it as the bytes of a Parquet file (zstd)."""
+        """Return it as the bytes of a Parquet file (zstd), with a digest before its footer, at which others do not look."""
         sink = pa.BufferOutputStream()
         pq.write_table(self.to_arrow(), sink, compression="zstd")
-        return sink.getvalue().to_pybytes()
+        data = sink.getvalue().to_pybytes()
+        return sealed(data, tail_bytes=parquet_footer_bytes(data))
 
     @classmethod
     def from_parquet(cls, data: bytes) -> Self:
         """Return what `to_parquet` wrote.
 
         Raises:
-            InvalidInputError: no Parquet file, another kind or version, or malformed.
+            InvalidInputError: not the very bytes that were written, or another kind or version. A file of another writer has
+                no digest: read it by pyarrow, and give the table to `from_arrow`.
         """
+        file = unsealed(data, tail_bytes=parquet_footer_bytes(data))
         try:
-            table = pq.read_table(pa.BufferReader(data))
-        except (pa.ArrowException, OSError, TypeError) as exc:
+            table = pq.read_table(pa.BufferReader(file))
+        except (pa.ArrowException, OSError) as exc:
             raise InvalidInputError("data", type(data).__name__, f"is no Parquet file: {exc}") from exc
         return cls.from_arrow(table)
 
@@ -174,10 +185,15 @@ class StandardFrame(ABC):
     def _checked_head(cls, data: Any) -> Any:
         for name, wanted in ((_KIND, cls.kind), (_VERSION, cls.format_version)):
             found = member(data, name, cls.kind)
-            if found != wanted:
+            if type(found) is not type(wanted) or found != wanted:
                 hint = f"this is read as {name}={wanted!r}; read it with the release that wrote it"
                 raise InvalidInputError(name, found, hint)
         return member(data, "facts", cls.kind)
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"{name} is no JSON"
+    raise ValueError(msg)
 
 
 def moment_text(moment: datetime) -> str:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from datalayer.domain.frame_values import brief, column_of, member, plain_value, time_texts, whole_number
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TIMESTAMP: Final = "timestamp"
+PRICES: Final = ("open", "high", "low", "close", "volume")
+FORMING: Final = "is_forming"
 _ROW: Final = "row"
 _TIMES: Final = pd.DatetimeTZDtype("us", "UTC")
 _ARROW: Final = {"float64": pa.float64(), "int64": pa.int64(), "Int64": pa.int64(), "bool": pa.bool_()}
 _RESERVED: Final = (TIMESTAMP, _ROW)
-_INFINITIES: Final = {"inf": math.inf, "-inf": -math.inf}
 
 
 def check_table(table: pd.DataFrame, field: str, *, timed: bool = True) -> None:
@@ -56,7 +57,7 @@ def check_table(table: pd.DataFrame, field: str, *, timed: bool = True) -> None:
 def table_to_dict(table: pd.DataFrame) -> dict[str, Any]:
     """Return a table as values that JSON has: times as ISO texts, NaN and NA as None, infinities as texts."""
     columns = {
-        str(name): {"dtype": str(column.dtype), "values": [_plain(value) for value in column.tolist()]}
+        str(name): {"dtype": str(column.dtype), "values": [plain_value(value) for value in column.tolist()]}
         for name, column in table.items()
     }
     times = [moment.isoformat() for moment in table.index] if table.index.name == TIMESTAMP else None
@@ -70,17 +71,15 @@ def table_from_dict(data: Any, field: str) -> pd.DataFrame:
         InvalidInputError: it is malformed; names the part.
     """
     rows, times, columns = (member(data, name, field) for name in ("rows", TIMESTAMP, "columns"))
-    try:
-        index: pd.Index[Any] = pd.RangeIndex(rows) if times is None else _times(times)
-        made = {
-            name: pd.array([_number(value) for value in one["values"]], dtype=one["dtype"])
-            for name, one in columns.items()
-        }
-        return _table(made, index, field)
-    except InvalidInputError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
-        raise InvalidInputError(field, _brief(data), f"is no table of this format: {exc}") from exc
+    count = whole_number(rows, f"{field}.rows")
+    if not isinstance(columns, dict):
+        path = f"{field}.columns"
+        raise InvalidInputError(path, brief(columns), "is no mapping of columns")
+    made = {str(name): column_of(one, count, f"{field}.{name}") for name, one in columns.items()}
+    index: pd.Index[Any] = pd.RangeIndex(count)
+    if times is not None:
+        index = _times(time_texts(times, count, f"{field}.{TIMESTAMP}"))
+    return _table(made, index, field)
 
 
 def table_layout(table: pd.DataFrame) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def table_from_arrow(value: Any, layout: Any, field: str) -> pd.DataFrame:
     """Return the table that `table_to_arrow` wrote.
 
     Args:
-        value: Arrow array of one list of structs.
+        value: Arrow column of one row, a list of structs.
         layout: what `table_layout` said of the table.
         field: name for the error.
 
@@ -113,51 +112,21 @@ def table_from_arrow(value: Any, layout: Any, field: str) -> pd.DataFrame:
         InvalidInputError: value and layout do not belong together.
     """
     timed, dtypes = (member(layout, name, field) for name in ("timed", "columns"))
-    if not pa.types.is_list(value.type) or not pa.types.is_struct(value.type.value_type):
+    if not pa.types.is_list(value.type) or not pa.types.is_struct(value.type.value_type) or value.null_count:
         raise InvalidInputError(field, str(value.type), "is no table of this format")
-    rows = value.flatten()
-    names = [one.name for one in rows.type if one.name not in {TIMESTAMP, _ROW}]
+    rows = value.combine_chunks().flatten()
+    names = [one.name for one in rows.type if one.name not in _RESERVED]
     if not isinstance(dtypes, dict) or list(dtypes) != names:
         raise InvalidInputError(field, names, f"has other columns than its layout, {dtypes}")
     made = {name: _column(rows.field(name), dtype, f"{field}.{name}") for name, dtype in dtypes.items()}
     index: pd.Index[Any] = pd.RangeIndex(len(rows))
     if timed:
-        index = _times(rows.field(TIMESTAMP).cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
+        place = rows.type.get_field_index(TIMESTAMP)
+        if place < 0 or rows.type.field(place).type != pa.timestamp("us", "UTC"):
+            path = f"{field}.{TIMESTAMP}"
+            raise InvalidInputError(path, str(rows.type), "needs times, timestamp[us, UTC]")
+        index = _times(rows.field(place).cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
     return _table(made, index, field)
-
-
-def member(data: Any, name: str, field: str) -> Any:
-    """Return a member of a mapping that came from outside.
-
-    Raises:
-        InvalidInputError: it is no mapping, or has no such member.
-    """
-    if isinstance(data, dict) and name in data:
-        return data[name]
-    path = f"{field}.{name}"
-    raise InvalidInputError(path, _brief(data), "is missing")
-
-
-def number(value: Any, field: str) -> float:
-    """Return a number that JSON carried; None is NaN.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    try:
-        found = _number(value)
-    except ValueError:
-        found = value
-    if found is None:
-        return math.nan
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise InvalidInputError(field, value, "is no number")
-    return float(found)
-
-
-def plain_number(value: float) -> Any:
-    """Return a float as JSON has it: None for NaN, a text for an infinity."""
-    return _plain(float(value))
 
 
 def same_tables(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, pd.DataFrame]) -> bool:
@@ -178,23 +147,6 @@ def _times(values: Any) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(pd.to_datetime(values, utc=True), name=TIMESTAMP).as_unit("us")
 
 
-def _plain(value: Any) -> Any:
-    if value is pd.NA or value != value:  # noqa: PLR0124 (NaN)
-        return None
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in _INFINITIES:
-            msg = f"{value!r} is no number"
-            raise ValueError(msg)
-        return _INFINITIES[value]
-    return value
-
-
 def _arrow(column: pd.Series[Any]) -> pa.Array[Any]:
     kind = _ARROW[str(column.dtype)]
     if str(column.dtype) == "Int64":
@@ -210,7 +162,3 @@ def _column(array: Any, dtype: Any, field: str) -> Any:
     if array.null_count:
         raise InvalidInputError(field, f"{array.null_count} nulls", f"a column of {dtype} has none")
     return array.to_numpy(zero_copy_only=False)
-
-
-def _brief(data: Any) -> str:
-    return type(data).__name__

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.frame_candles import check_candles, check_indicators, refuse_future, refuse_past
 from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text, text_of
-from datalayer.domain.frame_tables import check_table, member, number, plain_number
+from datalayer.domain.frame_frozen import FrozenMapping, FrozenTables
+from datalayer.domain.frame_quality import QualityFlags
+from datalayer.domain.frame_tables import FORMING, PRICES, check_table
+from datalayer.domain.frame_values import member, plain_number
 from datalayer.domain.moments import utc_moment
 from datalayer.domain.order_book_frame import OrderBookDataFrame, complete_imbalances, imbalances_of
+from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 
@@ -22,58 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-PRICES: Final = ("open", "high", "low", "close", "volume")
-FORMING: Final = "is_forming"
 _BOOK: Final = "order_book."
 _GROUPS: Final = ("candles", "indicators", "context_before", "context_after")
-
-
-@dataclass(frozen=True, slots=True)
-class QualityFlags:
-    """What a caller should know before trusting an answer.
-
-    Attributes:
-        missing_candles: for each timeframe the candles that nobody has, inside of the range that was asked for. A silent
-            market has candles of volume 0 and is not missing.
-        staleness_s: age in seconds of the newest data of each part at `as_of`; NaN: the part is empty.
-        forming: timeframes whose last candle was taken before its close.
-    """
-
-    missing_candles: Mapping[Timeframe, int] = field(default_factory=dict)
-    staleness_s: Mapping[str, float] = field(default_factory=dict)
-    forming: frozenset[Timeframe] = frozenset()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, QualityFlags) and self.facts() == other.facts()
-
-    __hash__ = None  # type: ignore[assignment]  # mappings have none
-
-    def facts(self) -> dict[str, Any]:
-        """Return it as values that JSON has."""
-        return {
-            "missing_candles": {t.label: int(count) for t, count in self.missing_candles.items()},
-            "staleness_s": {part: plain_number(age) for part, age in self.staleness_s.items()},
-            "forming": sorted(t.label for t in self.forming),
-        }
-
-    @classmethod
-    def of(cls, facts: Any) -> Self:
-        """Return what `facts` wrote.
-
-        Raises:
-            InvalidInputError: malformed; names the part.
-        """
-        missing, ages, forming = (
-            member(facts, n, "quality") for n in ("missing_candles", "staleness_s", "forming")
-        )
-        if not isinstance(missing, dict) or not isinstance(ages, dict) or not isinstance(forming, list):
-            raise InvalidInputError("quality", str(facts), "is no quality of this format")
-        counts = {name: number(count, f"missing_candles.{name}") for name, count in missing.items()}
-        return cls(
-            missing_candles={Timeframe.parse(name): int(count) for name, count in counts.items()},
-            staleness_s={part: number(age, f"staleness_s.{part}") for part, age in ages.items()},
-            forming=frozenset(Timeframe.parse(name) for name in forming),
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,17 +39,20 @@ class InferenceDataFrame(StandardFrame):
     imbalances up to then. Making one that holds more is refused, so no reader has to ask. What came later is in
     `context_after` alone, which `to_pandas` and `to_numpy` never touch.
 
-    Tables are indexed by `timestamp` (open time, datetime64[us, UTC], ascending, unique).
+    Tables are indexed by `timestamp` (open time on the timeframe's grid, datetime64[us, UTC], ascending, unique). They are
+    copied on the way in and handed out as copies, so that what was checked once stays so. A timeframe may be given in any
+    spelling that `Timeframe.parse` reads.
 
     Attributes:
-        symbol: canonical, as in `BTC/USDT`.
+        symbol: canonical, as in `BTC/USDT`; another known spelling is converted.
         timestamp: the moment that was asked for, UTC.
         as_of: up to when data count as known, UTC; not after `timestamp`, and equal to it as a rule.
         candles: by timeframe; float64 columns open, high, low, close (quote asset) and volume (base asset), perhaps
             trade_count (Int64; NA: unknown), perhaps is_forming (bool: taken before its close).
-        order_book: the last book by then; None: there is none.
+        order_book: the last book by then, of the same symbol; of an aggregation the last that was complete. None: none.
         imbalances: the eight of `IMBALANCES`, float in [-1, 1]; NaN: not known.
-        indicators: by timeframe; float64 columns by name, on rows of `candles` of that timeframe; NaN: warming up.
+        indicators: by timeframe; float64 columns by name, none of them a column of candles, on rows of `candles` of that
+            timeframe; NaN: warming up.
         context_before: candles by timeframe of the window before `timestamp`, known as well.
         context_after: candles by timeframe of the window after it: not known then, for annotation and training targets.
         sources: where each part came from, as in `{"candles.1m": "cache"}`.
@@ -125,32 +83,46 @@ class InferenceDataFrame(StandardFrame):
             object.__setattr__(self, name, utc_moment(getattr(self, name), name))
         if self.as_of > self.timestamp:
             raise InvalidInputError("as_of", self.as_of, f"is after timestamp={self.timestamp}: a look ahead")
+        object.__setattr__(self, "symbol", canonical_symbol(self.symbol))
         object.__setattr__(self, "imbalances", complete_imbalances(self.imbalances))
-        self._check_tables()
-        if self.order_book is not None and self.order_book.timestamp > self.as_of:
-            moment = self.order_book.timestamp
-            raise InvalidInputError("order_book", moment, f"was not visible at as_of={self.as_of}")
-
-    def _check_tables(self) -> None:
+        object.__setattr__(self, "sources", FrozenMapping(self.sources))
         for group in _GROUPS:
-            for timeframe, table in getattr(self, group).items():
-                label = f"{group}.{timeframe.label}"
-                check_table(table, label)
-                if group == "indicators":
-                    _check_indicators(table, self.candles.get(timeframe), label)
-                else:
-                    refuse = _refuse_past if group == "context_after" else _refuse_future
-                    _check_candles(table, label)
-                    refuse(table, timeframe, self.as_of, label)
+            object.__setattr__(self, group, FrozenTables(getattr(self, group), group))
+            self._check_tables(group)
+        self._check_book()
+
+    def _check_tables(self, group: str) -> None:
+        for timeframe, table in self._kept(group).items():
+            label = f"{group}.{timeframe.label}"
+            check_table(table, label)
+            if group == "indicators":
+                check_indicators(table, self._kept("candles").get(timeframe), label)
+            else:
+                refuse = refuse_past if group == "context_after" else refuse_future
+                check_candles(table, timeframe, label)
+                refuse(table, timeframe, self.as_of, label)
+
+    def _check_book(self) -> None:
+        book = self.order_book
+        if book is None:
+            return
+        if book.known_at > self.as_of:
+            raise InvalidInputError("order_book", book.known_at, f"was not visible at as_of={self.as_of}")
+        if book.symbol != self.symbol:
+            raise InvalidInputError(
+                "order_book", book.symbol, f"is the book of another symbol than {self.symbol}"
+            )
+
+    def _kept(self, group: str) -> Mapping[Timeframe, pd.DataFrame]:
+        tables: FrozenTables = getattr(self, group)
+        return tables.kept()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return what is known as one table: index `timeframe` (as in 1m) and `timestamp`, columns of candles and indicators.
 
         A timeframe without some column has NaN there. The context is not in it.
         """
-        joined = {
-            timeframe.label: self._known(timeframe).astype({FORMING: bool}) for timeframe in self.candles
-        }
+        joined = {timeframe.label: self._known(timeframe) for timeframe in self.candles}
         if not joined:
             times = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
             index = pd.MultiIndex.from_arrays([[], times], names=["timeframe", "timestamp"])
@@ -203,9 +175,9 @@ class InferenceDataFrame(StandardFrame):
 
     def _split(self, name: str) -> tuple[Timeframe, str]:
         label, _, column = name.partition(".")
-        for timeframe, table in self.candles.items():
+        for timeframe, table in self._kept("candles").items():
             if timeframe.label == label:
-                indicators = self.indicators.get(timeframe)
+                indicators = self._kept("indicators").get(timeframe)
                 if column in table.columns or (indicators is not None and column in indicators.columns):
                     return timeframe, column
         known = [f"{t.label}.{column}" for t in self.candles for column in self._known(t).columns]
@@ -214,16 +186,23 @@ class InferenceDataFrame(StandardFrame):
         )
 
     def _values(self, timeframe: Timeframe, column: str, *, include_forming: bool) -> NDArray[np.float64]:
-        known = self._known(timeframe)
-        wanted = known if include_forming else known[~known[FORMING]]
-        return wanted[column].to_numpy(np.float64, na_value=math.nan)
+        # Joining candles and indicators for each feature would take a hundred times as long.
+        candles = self._kept("candles")[timeframe]
+        holder = candles if column in candles.columns else self._kept("indicators")[timeframe]
+        values: NDArray[np.float64] = holder[column].to_numpy(np.float64, na_value=math.nan)
+        if holder is not candles and len(holder) < len(candles):
+            values = _on_rows(values, candles.index.get_indexer(holder.index), len(candles))
+        if include_forming or FORMING not in candles.columns:
+            return values
+        closed: NDArray[np.float64] = values[~candles[FORMING].to_numpy()]
+        return closed
 
     def _known(self, timeframe: Timeframe) -> pd.DataFrame:
         """Candles and indicators side by side, each row said to be forming or not."""
         table = self.candles[timeframe]
         if FORMING not in table:
-            table = table.assign(**{FORMING: np.zeros(len(table), dtype=bool)})
-        indicators = self.indicators.get(timeframe)
+            table[FORMING] = np.zeros(len(table), dtype=bool)
+        indicators = self._kept("indicators").get(timeframe)
         return table if indicators is None else table.join(indicators)
 
     def _facts(self) -> dict[str, Any]:
@@ -241,7 +220,7 @@ class InferenceDataFrame(StandardFrame):
         return {
             f"{group}.{timeframe.label}": table
             for group in _GROUPS
-            for timeframe, table in getattr(self, group).items()
+            for timeframe, table in self._kept(group).items()
         }
 
     @classmethod
@@ -251,7 +230,10 @@ class InferenceDataFrame(StandardFrame):
             group, _, label = name.partition(".")
             if group not in groups:
                 raise InvalidInputError("tables", name, f"use {', '.join(_GROUPS)}")
-            groups[group][Timeframe.parse(label)] = table
+            timeframe = Timeframe.parse(label)
+            if timeframe in groups[group]:
+                raise InvalidInputError("tables", name, "is there twice, in two spellings")
+            groups[group][timeframe] = table
         sources, book = member(facts, "sources", "facts"), member(facts, "order_book", "facts")
         if not isinstance(sources, dict):
             raise InvalidInputError("sources", sources, "is no mapping of texts")
@@ -270,40 +252,7 @@ class InferenceDataFrame(StandardFrame):
 _NO_LEVELS: Final = pd.DataFrame({name: np.empty(0) for name in ("price", "size", "cumulative_size")})
 
 
-def _check_candles(table: pd.DataFrame, label: str) -> None:
-    for name in PRICES:
-        if name not in table or str(table[name].dtype) != "float64":
-            raise InvalidInputError(label, list(table.columns), f"give float64 columns {', '.join(PRICES)}")
-    if FORMING in table and str(table[FORMING].dtype) != "bool":
-        raise InvalidInputError(label, str(table[FORMING].dtype), f"{FORMING} is a column of bool")
-
-
-def _check_indicators(table: pd.DataFrame, candles: pd.DataFrame | None, label: str) -> None:
-    if candles is None or not table.index.isin(candles.index).all():
-        raise InvalidInputError(
-            label, len(table), "give values on rows of the candles of this timeframe only"
-        )
-
-
-def _closes(table: pd.DataFrame, timeframe: Timeframe) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(table.index) + timeframe.length
-
-
-def _refuse_future(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime, label: str) -> None:
-    """A closed candle is visible from its close on, a forming one from its open on."""
-    if not len(table):
-        return
-    wrong = _closes(table, timeframe) > pd.Timestamp(as_of)
-    if FORMING in table:
-        forming = table[FORMING].to_numpy()
-        wrong = np.where(forming, table.index > as_of, wrong)
-    if wrong.any():
-        row = table.index[int(np.argmax(wrong))]
-        raise InvalidInputError(label, str(row), f"was not visible at as_of={as_of}")
-
-
-def _refuse_past(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime, label: str) -> None:
-    wrong = _closes(table, timeframe) <= pd.Timestamp(as_of)
-    if wrong.any():
-        row = table.index[int(np.argmax(wrong))]
-        raise InvalidInputError(label, str(row), f"was known at as_of={as_of}; it belongs to context_before")
+def _on_rows(values: NDArray[np.float64], places: NDArray[np.intp], rows: int) -> NDArray[np.float64]:
+    spread = np.full(rows, math.nan)
+    spread[places] = values
+    return spread

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 
 from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text, text_of
-from datalayer.domain.frame_tables import check_table, member, number, plain_number
+from datalayer.domain.frame_frozen import FrozenMapping
+from datalayer.domain.frame_tables import check_table
+from datalayer.domain.frame_values import member, number, plain_number
 from datalayer.domain.moments import utc_moment
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
@@ -30,6 +33,7 @@ Aggregation = Literal["raw", "1s", "1m"]
 IMBALANCES: Final = tuple(f"{kind}_imbalance_{s}s" for kind in ("book", "volume") for s in (1, 5, 15, 60))
 """Names of the imbalances: of the book and of traded volume over 1, 5, 15 and 60 s before the moment, in [-1, 1]."""
 
+_LENGTHS: Final = {"raw": timedelta(0), "1s": timedelta(seconds=1), "1m": timedelta(minutes=1)}
 _SIDE: Final = ("price", "size", "cumulative_size")
 _LEVEL: Final = re.compile(r"(bid|ask)_(price|size|cumulative_size)_(\d+)")
 
@@ -38,8 +42,10 @@ _LEVEL: Final = re.compile(r"(bid|ask)_(price|size|cumulative_size)_(\d+)")
 class OrderBookDataFrame(StandardFrame):
     """A book at one moment, with what models ask of it.
 
+    Tables are copied on the way in.
+
     Attributes:
-        symbol: canonical, as in `BTC/USDT`.
+        symbol: canonical, as in `BTC/USDT`; another known spelling is converted.
         timestamp: exchange time of the book, UTC; of an aggregation the start of its second or minute.
         bids: a row a level, best first, numbered from 0; float64 columns price (quote asset), size and cumulative_size
             (base asset, the latter the sum down to this level). No rows: nobody bids.
@@ -48,7 +54,8 @@ class OrderBookDataFrame(StandardFrame):
         aggregation: see `Aggregation`.
 
     Raises:
-        InvalidInputError: a table has other columns or dtypes, or the time is naive; names the field.
+        InvalidInputError: a table has other columns or dtypes, the time is naive, an imbalance is beyond -1 or 1, or the
+            symbol names no pair; names the field.
     """
 
     kind: ClassVar[str] = "order_book"
@@ -66,11 +73,13 @@ class OrderBookDataFrame(StandardFrame):
         object.__setattr__(self, "imbalances", complete_imbalances(self.imbalances))
         if self.aggregation not in get_args(Aggregation):
             raise InvalidInputError("aggregation", self.aggregation, f"use one of {get_args(Aggregation)}")
+        object.__setattr__(self, "symbol", canonical_symbol(self.symbol))
         for side in ("bids", "asks"):
             table = getattr(self, side)
             check_table(table, side, timed=False)
             if tuple(table.columns) != _SIDE or set(map(str, table.dtypes)) != {"float64"}:
                 raise InvalidInputError(side, list(table.columns), f"give float64 columns {', '.join(_SIDE)}")
+            object.__setattr__(self, side, table.copy())  # the caller's may change
 
     @classmethod
     def from_book(
@@ -85,16 +94,25 @@ class OrderBookDataFrame(StandardFrame):
         Args:
             book: levels best first.
             imbalances: those of `IMBALANCES` that are known.
-            aggregation: see `Aggregation`.
+            aggregation: see `Aggregation`; the time of `book` is then the start of its second or minute.
+
+        Raises:
+            InvalidInputError: a level breaks the rules of a book (see `OrderBookColumns`), or an argument is malformed.
         """
+        book.columns()
         return cls(
-            symbol=canonical_symbol(book.symbol),
+            symbol=book.symbol,
             timestamp=book.ts,
             bids=_side(book.bid_prices, book.bid_sizes),
             asks=_side(book.ask_prices, book.ask_sizes),
             imbalances=imbalances or {},
             aggregation=aggregation,
         )
+
+    @property
+    def known_at(self) -> datetime:
+        """From when on it is visible: its time, or the end of its second or minute."""
+        return self.timestamp + _LENGTHS[self.aggregation]
 
     @property
     def best_bid(self) -> float:
@@ -205,16 +223,19 @@ class OrderBookDataFrame(StandardFrame):
 _PROPERTIES: Final = ("best_bid", "best_ask", "mid", "spread", "micro_price", "bid_volume", "ask_volume")
 
 
-def complete_imbalances(given: Mapping[str, float]) -> dict[str, float]:
+def complete_imbalances(given: Mapping[str, float]) -> FrozenMapping[str, float]:
     """Return all `IMBALANCES`, NaN where none is given.
 
     Raises:
-        InvalidInputError: there is no imbalance of that name.
+        InvalidInputError: there is no imbalance of that name, or one is beyond -1 or 1.
     """
-    for name in given:
+    for name, value in given.items():
         if name not in IMBALANCES:
             raise InvalidInputError("imbalances", name, f"use {', '.join(IMBALANCES)}")
-    return {name: float(given.get(name, math.nan)) for name in IMBALANCES}
+        if abs(value) > 1:
+            path = f"imbalances.{name}"
+            raise InvalidInputError(path, value, "an imbalance is in [-1, 1]")
+    return FrozenMapping({name: float(given.get(name, math.nan)) for name in IMBALANCES})
 
 
 def imbalances_of(data: Any) -> dict[str, float]:

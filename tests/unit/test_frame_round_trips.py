@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.order_book_frame import OrderBookDataFrame
+from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 from tests.frames import AS_OF, inference_frames, order_book_frames
 
@@ -112,3 +115,98 @@ def test_bytes_that_are_no_frame_are_refused(junk: bytes) -> None:
         for read in (kind.from_ipc, kind.from_parquet, kind.from_json):
             with pytest.raises(InvalidInputError):
                 read(junk)
+
+
+@given(frame=FRAMES, place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60)
+def test_a_wrong_bit_never_becomes_another_value(frame: StandardFrame, place: float, bit: int) -> None:
+    def flipped(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[int(place * len(data))] ^= 1 << bit
+        return bytes(changed)
+
+    for read, data in (
+        (type(frame).from_ipc, frame.to_ipc()),
+        (type(frame).from_parquet, frame.to_parquet()),
+    ):
+        for altered in (flipped(data), data[: int(place * len(data))], data + b"\0"):
+            with pytest.raises(InvalidInputError):
+                read(altered)
+
+
+def test_other_readers_of_arrow_and_parquet_read_it() -> None:
+    frame = OrderBookDataFrame("BTC/USDT", AS_OF, NO_LEVELS, NO_LEVELS)
+    table = pa.ipc.open_stream(frame.to_ipc()).read_all()
+    assert_same(frame, OrderBookDataFrame.from_arrow(table))
+    assert pd.read_parquet(io.BytesIO(frame.to_parquet())).shape == (1, 3)
+
+
+def test_a_file_of_another_writer_has_no_digest() -> None:
+    frame = OrderBookDataFrame("BTC/USDT", AS_OF, NO_LEVELS, NO_LEVELS)
+    sink = io.BytesIO()
+    pq.write_table(frame.to_arrow(), sink)
+    with pytest.raises(InvalidInputError, match="no bytes that this library wrote"):
+        OrderBookDataFrame.from_parquet(sink.getvalue())
+    assert_same(frame, OrderBookDataFrame.from_arrow(pq.read_table(io.BytesIO(sink.getvalue()))))
+
+
+LEVELS = pd.DataFrame({name: [1.0, 2.0] for name in ("price", "size", "cumulative_size")})
+CANDLES = pd.DataFrame(
+    {name: [1.0] for name in ("open", "high", "low", "close", "volume")}
+    | {"trade_count": [3], "busy": [True]},
+    index=pd.DatetimeIndex(["2024-08-08 10:00+00:00"], name="timestamp").as_unit("us"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        (["timestamp"], ["2024-08-08T10:00:00"], r"candles\.1m\.timestamp\[0\]='2024-08-08T10:00:00'"),
+        (["timestamp"], ["now"], r"candles\.1m\.timestamp\[0\]='now'"),
+        (["timestamp"], ["2024-13-08T10:00:00+00:00"], r"candles\.1m\.timestamp"),
+        (["timestamp"], ["2024-08-08T10:00:00.000000001+00:00"], r"candles\.1m\.timestamp\[0\]"),
+        (["timestamp"], [1_723_111_200], r"candles\.1m\.timestamp\[0\]"),
+        (["timestamp"], [], r"candles\.1m\.timestamp=0"),
+        (["rows"], -1, r"candles\.1m\.rows=-1"),
+        (["columns", "close", "values", 0], "abc", r"candles\.1m\.close\[0\]='abc'"),
+        (["columns", "close", "values", 0], True, r"candles\.1m\.close\[0\]=True"),
+        (["columns", "close", "values", 0], 2**53 + 1, r"candles\.1m\.close\[0\]"),
+        (["columns", "close", "values", 0], float("inf"), r"candles\.1m\.close\[0\]=inf"),
+        (["columns", "close", "values"], [], r"candles\.1m\.close=0"),
+        (["columns", "close", "dtype"], "float32", r"candles\.1m\.close\.dtype='float32'"),
+        (["columns", "trade_count", "values", 0], 1.5, r"candles\.1m\.trade_count\[0\]=1\.5"),
+        (["columns", "trade_count", "values", 0], None, r"candles\.1m\.trade_count\[0\]=None"),
+        (["columns", "busy", "values", 0], 2, r"candles\.1m\.busy\[0\]=2"),
+    ],
+)
+def test_a_malformed_value_is_named_and_never_bent_to_fit(path: list[Any], value: Any, error: str) -> None:
+    frame = InferenceDataFrame("BTC/USDT", AS_OF, AS_OF, {Timeframe.M1: CANDLES})
+    document = frame.to_dict()
+    at = document["tables"]["candles.1m"]
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    with pytest.raises(InvalidInputError, match=f"^{error}"):
+        InferenceDataFrame.from_dict(document)
+
+
+@pytest.mark.parametrize("count", [1.5, None, -1, True, float("nan"), float("inf"), 10**400])
+def test_a_count_of_missing_candles_is_a_count(count: Any) -> None:
+    document = InferenceDataFrame("BTC/USDT", AS_OF, AS_OF, {}).to_dict()
+    document["facts"]["quality"]["missing_candles"] = {"1m": count}
+    with pytest.raises(InvalidInputError, match=r"^missing_candles\.1m="):
+        InferenceDataFrame.from_dict(document)
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "Infinity"])
+def test_a_number_that_json_or_a_float_has_not_is_refused(number: str) -> None:
+    text = OrderBookDataFrame("BTC/USDT", AS_OF, LEVELS, LEVELS).to_json()
+    with pytest.raises(InvalidInputError):
+        OrderBookDataFrame.from_json(text.replace("2.0", number, 1))
+
+
+def test_the_same_timeframe_in_two_spellings_is_refused() -> None:
+    document = InferenceDataFrame("BTC/USDT", AS_OF, AS_OF, {Timeframe.M1: CANDLES}).to_dict()
+    document["tables"]["candles.60s"] = document["tables"]["candles.1m"]
+    with pytest.raises(InvalidInputError, match="twice"):
+        InferenceDataFrame.from_dict(document)

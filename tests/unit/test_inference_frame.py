@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -154,3 +155,69 @@ def test_rows_of_two_timeframes_are_refused() -> None:
 def test_a_frame_without_candles_is_an_empty_table() -> None:
     assert len(frame().to_pandas()) == 0
     assert list(frame().to_pandas().columns) == list(NAMES)
+
+
+def test_no_later_change_of_what_it_was_made_of_lets_it_look_ahead() -> None:
+    table = MINUTES.copy()
+    tables, imbalances = {Timeframe.M1: table}, {"book_imbalance_1s": 0.5}
+    known = frame(candles=tables, imbalances=imbalances)
+    table.loc[table.index[-1], "close"] = 99.0
+    tables[Timeframe.M1] = AFTER
+    imbalances["book_imbalance_1s"] = -1.0
+    np.testing.assert_array_equal(known.to_numpy(["1m.close", "book_imbalance_1s"]), [3.0, 0.5])
+
+
+def test_a_table_that_is_handed_out_is_a_copy() -> None:
+    known = frame(candles={Timeframe.M1: MINUTES}, context_after={Timeframe.M1: AFTER})
+    taken = known.candles[Timeframe.M1]
+    taken.loc[AFTER.index[0]] = 99.0
+    assert len(taken) == 4
+    np.testing.assert_array_equal(known.to_numpy(["1m.close"]), [3.0])
+    assert len(known.candles[Timeframe.M1]) == 3
+    with pytest.raises(TypeError):
+        known.candles[Timeframe.M1] = taken  # type: ignore[index]
+
+
+def test_it_goes_between_processes() -> None:
+    known = frame(candles={"1m": MINUTES}, sources={"candles.1m": "cache"}, order_book=None)
+    assert pickle.loads(pickle.dumps(known)) == known  # noqa: S301 (our own bytes)
+
+
+def book_of(symbol: str, ts: datetime, aggregation: Any = "raw") -> OrderBookDataFrame:
+    levels = (np.array([value]) for value in (100.0, 1.0, 101.0, 2.0))
+    return OrderBookDataFrame.from_book(OrderBook(symbol, ts, *levels), aggregation=aggregation)
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        (
+            {"order_book": book_of("BTC/USDT", AS_OF - timedelta(seconds=10), "1m")},
+            "order_book=.*not visible",
+        ),
+        ({"order_book": book_of("ETH/USDT", AS_OF)}, "order_book=.*another symbol"),
+        ({"candles": {Timeframe.M1: candles("2024-08-08 10:00:30", [1.0])}}, r"candles\.1m=.*no open time"),
+        ({"candles": {"1m": MINUTES, Timeframe.M1: MINUTES}}, "candles=.*twice"),
+        ({"candles": {"1M": MINUTES}}, "timeframe='1M'"),
+        ({"symbol": "BTC"}, "symbol='BTC'"),
+        (
+            {"candles": {"1m": MINUTES}, "indicators": {"1m": RSI.rename(columns={"rsi_14": "close"})}},
+            r"indicators\.1m=\['close'\]",
+        ),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(parts: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{reason}"):
+        frame(**parts)
+
+
+def test_a_minute_of_books_is_known_when_it_is_over() -> None:
+    known = frame(order_book=book_of("BTC/USDT", AS_OF - timedelta(minutes=1), "1m"))
+    assert known.to_numpy(["order_book.mid"]) == [100.5]
+
+
+def test_indicators_on_some_rows_stay_on_their_rows() -> None:
+    known = frame(candles={Timeframe.M1: MINUTES}, indicators={Timeframe.M1: RSI.iloc[[1]]})
+    np.testing.assert_array_equal(
+        known.to_numpy(["1m.rsi_14", "1m.close"], rows=3), [[math.nan, 1.0], [40.0, 2.0], [math.nan, 3.0]]
+    )

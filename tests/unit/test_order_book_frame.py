@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,3 +102,26 @@ def test_a_crossed_book_is_refused_as_columns() -> None:
     )
     with pytest.raises(InvalidInputError, match="prices"):
         crossed.columns()
+
+
+def test_a_book_that_breaks_the_rules_gets_no_standard_form() -> None:
+    with pytest.raises(InvalidInputError, match="strictly falling"):
+        OrderBookDataFrame.from_book(replace(BOOK, bid_prices=BOOK.bid_prices[::-1]))
+
+
+@pytest.mark.parametrize(("aggregation", "length_s"), [("raw", 0), ("1s", 1), ("1m", 60)])
+def test_an_aggregation_is_known_at_its_end(aggregation: Any, length_s: int) -> None:
+    frame = OrderBookDataFrame.from_book(BOOK, aggregation=aggregation)
+    assert frame.known_at == TS + timedelta(seconds=length_s)
+
+
+def test_an_imbalance_beyond_one_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"^imbalances\.book_imbalance_1s=1\.5"):
+        OrderBookDataFrame.from_book(BOOK, imbalances={"book_imbalance_1s": 1.5})
+
+
+def test_a_frame_does_not_change_with_the_tables_that_it_was_made_of() -> None:
+    bids = OrderBookDataFrame.from_book(BOOK).bids.copy()
+    frame = OrderBookDataFrame("BTCUSDT", TS, bids, bids)
+    bids.loc[0, "price"] = 999.0
+    assert (frame.symbol, frame.best_bid) == ("BTC/USDT", 100.0)

@@ -1,0 +1,67 @@
+"""What a caller should know of an answer before trusting it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from datalayer.domain.frame_frozen import FrozenMapping
+from datalayer.domain.frame_values import member, number, plain_number, whole_number
+from datalayer.domain.timeframe import Timeframe
+from datalayer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFlags:
+    """What a caller should know before trusting an answer.
+
+    Attributes:
+        missing_candles: for each timeframe the candles that nobody has, inside of the range that was asked for. A silent
+            market has candles of volume 0 and is not missing.
+        staleness_s: age in seconds of the newest data of each part at `as_of`; NaN: the part is empty.
+        forming: timeframes whose last candle was taken before its close.
+    """
+
+    missing_candles: Mapping[Timeframe, int] = field(default_factory=dict)
+    staleness_s: Mapping[str, float] = field(default_factory=dict)
+    forming: frozenset[Timeframe] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing_candles", FrozenMapping(self.missing_candles))
+        object.__setattr__(self, "staleness_s", FrozenMapping(self.staleness_s))
+        object.__setattr__(self, "forming", frozenset(self.forming))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, QualityFlags) and self.facts() == other.facts()
+
+    __hash__ = None  # type: ignore[assignment]  # mappings have none
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as values that JSON has."""
+        return {
+            "missing_candles": {t.label: int(count) for t, count in self.missing_candles.items()},
+            "staleness_s": {part: plain_number(age) for part, age in self.staleness_s.items()},
+            "forming": sorted(t.label for t in self.forming),
+        }
+
+    @classmethod
+    def of(cls, facts: Any) -> Self:
+        """Return what `facts` wrote.
+
+        Raises:
+            InvalidInputError: malformed; names the part.
+        """
+        missing, ages, forming = (
+            member(facts, n, "quality") for n in ("missing_candles", "staleness_s", "forming")
+        )
+        if not isinstance(missing, dict) or not isinstance(ages, dict) or not isinstance(forming, list):
+            raise InvalidInputError("quality", type(facts).__name__, "is no quality of this format")
+        counts = {name: whole_number(count, f"missing_candles.{name}") for name, count in missing.items()}
+        return cls(
+            missing_candles={Timeframe.parse(name): count for name, count in counts.items()},
+            staleness_s={part: number(age, f"staleness_s.{part}") for part, age in ages.items()},
+            forming=frozenset(Timeframe.parse(name) for name in forming),
+        )
