@@ -158,7 +158,7 @@ def _table(found: list[Job]) -> Table:
     return table
 
 
-def _data(windows: dict[str, timedelta]) -> str:
+def _data(windows: dict[str, timedelta | int]) -> str:
     """Return which data a policy works on: `from 4 h to 1 min ago`, `older than 14 d`."""
     ages = [_words(age) for age in windows.values()]
     return f"from {ages[0]} to {ages[1]} ago" if len(ages) > 1 else f"older than {ages[0]}"
@@ -171,8 +171,10 @@ def _last_run(policy: Job) -> str:
     return f"{policy.last_run:%m-%d %H:%M} {policy.last_status or ''}{failures}"
 
 
-def _words(length: timedelta) -> str:
+def _words(length: timedelta | int) -> str:
     """Return a duration as a person says it: `14 d`, `12 h`, `5 min`, `1 s`."""
+    if isinstance(length, int):
+        return str(length)
     seconds = int(length.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size and seconds % size == 0:

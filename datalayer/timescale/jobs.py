@@ -26,7 +26,7 @@ class Job:
         relation: hypertable or aggregate it works on.
         scheduled: it runs by itself; False: paused.
         schedule_interval: time between two runs.
-        windows: `start_offset` and `end_offset`, `compress_after` or `drop_after`.
+        windows: `start_offset` and `end_offset`, `compress_after` or `drop_after`; numbers on an integer time column.
         last_run: start of the last run, UTC; None: never, or not recorded.
         last_status: `Success`, `Failed` or None.
         runs: number of runs.
@@ -40,7 +40,7 @@ class Job:
     relation: str
     scheduled: bool
     schedule_interval: timedelta
-    windows: dict[str, timedelta]
+    windows: dict[str, timedelta | int]
     last_run: datetime | None
     last_status: str | None
     runs: int
@@ -50,9 +50,17 @@ class Job:
 
 
 _WINDOWS = ("start_offset", "end_offset", "compress_after", "drop_after")
+
+
+def _window(name: str) -> str:
+    """Return SQL for a window of a job, as an interval or, on an integer time column, as a number."""
+    value, number = f"(j.config ->> '{name}')", f"jsonb_typeof(j.config -> '{name}') = 'number'"
+    return f"CASE WHEN {number} THEN {value}::bigint END AS {name}_number, CASE WHEN {number} THEN NULL ELSE {value}::interval END AS {name}"
+
+
 _LIST = text(f"""
     SELECT j.job_id, j.proc_name, j.hypertable_name, j.scheduled, j.schedule_interval,
-           {", ".join(f"(j.config ->> '{name}')::interval AS {name}" for name in _WINDOWS)},
+           {", ".join(map(_window, _WINDOWS))},
            NULLIF(s.last_run_started_at, '-infinity') AS last_run, s.last_run_status,
            COALESCE(s.total_runs, 0) AS runs, COALESCE(s.total_failures, 0) AS failures,
            (SELECT err_message FROM timescaledb_information.job_errors AS e WHERE e.job_id = j.job_id
@@ -97,7 +105,11 @@ def _job(row: Any) -> Job:
         relation=row["hypertable_name"],
         scheduled=row["scheduled"],
         schedule_interval=row["schedule_interval"],
-        windows={name: row[name] for name in _WINDOWS if row[name] is not None},
+        windows={
+            name: value
+            for name in _WINDOWS
+            if (value := row[name] if row[name] is not None else row[f"{name}_number"]) is not None
+        },
         last_run=row["last_run"],
         last_status=row["last_run_status"],
         runs=row["runs"],

@@ -164,3 +164,16 @@ def test_a_run_on_demand(filled: AlembicProject) -> None:
         f"SELECT total_runs, total_failures, last_run_status FROM timescaledb_information.job_stats WHERE job_id = {job.job_id} AND total_runs > 0"
     )
     assert recorded == ([(job.runs, job.failures, job.last_status)] if job.runs else [])
+
+
+def test_windows_of_an_integer_time_column_are_numbers(project: AlembicProject) -> None:
+    project.execute(
+        "CREATE TABLE counted (n bigint NOT NULL, v int)",
+        "SELECT create_hypertable('counted', by_range('n', 1000))",
+        "CREATE FUNCTION newest() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 5000::bigint'",
+        "SELECT set_integer_now_func('counted', 'newest')",
+        "SELECT add_retention_policy('counted', drop_after => 3000)",
+    )
+    with project.engine.connect() as connection:
+        (job,) = list_jobs(connection)
+    assert (job.relation, job.windows) == ("counted", {"drop_after": 3000})
