@@ -21,8 +21,8 @@ _WORDS: Final = (
     "d|day|days",
 )
 _UNITS: Final = {word: words[0] for words in _WORDS for word in words.split("|")}
-# `5m`, `5min`, `5 minutes`, pandas' old `5T`; MetaTrader's `M5`; ISO 8601's `PT5M`. A capital M behind a number is a month
-# to exchanges and to pandas.
+# `5m`, `5min`, `5 minutes`; MetaTrader's `M5`; ISO 8601's `PT5M`. A capital M behind a number is a month to exchanges and
+# to pandas; a T is a minute to old pandas and a trade to charting software, so it is none of the units.
 _COUNTED: Final = re.compile(r"(\d{1,5}) ?([A-Za-z]+)", re.ASCII)
 _LETTER_FIRST: Final = re.compile(r"([SMHD])(\d{1,5})", re.ASCII)
 _ISO: Final = re.compile(r"P(?:T(\d{1,5})([SMH])|(\d{1,5})(D))", re.ASCII)
@@ -46,7 +46,7 @@ class Timeframe(IntEnum):
     def parse(cls, text: str | timedelta | Timeframe) -> Timeframe:
         """Return the timeframe that is written as `1m`, or as exchanges, pandas, MetaTrader and ISO 8601 write it.
 
-        `1m`, `1min`, `1 minute`, `1T`, `60s`, `M1`, `PT1M` and `timedelta(minutes=1)` are one minute; `1h`, `1H`, `60m`,
+        `1m`, `1min`, `1 minute`, `60s`, `M1`, `PT1M` and `timedelta(minutes=1)` are one minute; `1h`, `1H`, `60m`,
         `H1` one hour; `1d`, `1D`, `24h` one day. `1M` is a month and refused; so is a bare number, which is seconds to
         some exchanges and minutes to others.
 
@@ -109,6 +109,4 @@ def _seconds(text: object) -> int | None:
 
 
 def _unit(word: str) -> str | None:
-    if word == "M":
-        return None
-    return "m" if word == "T" else _UNITS.get(word.lower())
+    return None if word == "M" else _UNITS.get(word.lower())

@@ -22,9 +22,9 @@ def test_labels_are_the_usual_spellings() -> None:
 # One line a timeframe, as exchanges, pandas (old and new), MetaTrader, PostgreSQL, ISO 8601 and people write it.
 SPELLINGS = {
     Timeframe.S1: ["1s", "1S", "1sec", "1 second", "PT1S", "S1", timedelta(seconds=1)],
-    Timeframe.M1: ["1m", "1min", "1T", "60s", "1 minute", "PT1M", "M1", " 1m ", timedelta(minutes=1)],
-    Timeframe.M5: ["5m", "5min", "5T", "5 minutes", "PT5M", "M5", "300s"],
-    Timeframe.M15: ["15m", "15min", "15T", "15mins", "PT15M", "M15"],
+    Timeframe.M1: ["1m", "1min", "60s", "1 minute", "PT1M", "M1", " 1m ", timedelta(minutes=1)],
+    Timeframe.M5: ["5m", "5min", "5 minutes", "PT5M", "M5", "300s"],
+    Timeframe.M15: ["15m", "15min", "15mins", "PT15M", "M15"],
     Timeframe.H1: ["1h", "1H", "60m", "60min", "1hr", "1 hour", "PT1H", "H1", timedelta(hours=1)],
     Timeframe.H4: ["4h", "4H", "240m", "240min", "4 hours", "PT4H", "H4"],
     Timeframe.D1: ["1d", "1D", "24h", "1day", "1 days", "P1D", "D1", timedelta(days=1)],
@@ -46,6 +46,7 @@ def test_the_usual_spellings(spelling: str | timedelta, timeframe: Timeframe) ->
         "2m",
         "1M",
         "1MS",
+        "1T",
         "P1M",
         "MN1",
         "1mo",
