@@ -30,8 +30,6 @@ _STORAGE = text("""
         ON (h.schema_name, h.table_name) = (a.materialization_hypertable_schema, a.materialization_hypertable_name)
     WHERE d.dimension_number = 1 AND format('%I.%I', a.view_schema, a.view_name)::regclass = CAST(:view AS text)::regclass
 """)
-
-
 _READS_OTHER = text("""
     SELECT NOT EXISTS (
         SELECT FROM pg_depend JOIN pg_rewrite AS r ON r.oid = objid AND classid = 'pg_rewrite'::regclass
@@ -65,7 +63,8 @@ def find_loss(connection: Connection, spec: AggregateSpec, new_definition: str) 
 
     Those are buckets of which its present definition gives fewer rows than are materialised. A bucket of which dropped chunks
     held only the beginning gives as many rows as before, with other values: of the buckets at which the source's chunks
-    begin, values are compared; late rows in one of those that were not refreshed yet look the same. It computes the aggregate once over all that the source has.
+    begin, values are compared; late rows in one of those that were not refreshed yet look the same. It computes the
+    aggregate once over all that the source has.
 
     Where the new definition reads another source, those are also the buckets before the first that it gives.
     """

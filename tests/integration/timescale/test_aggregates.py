@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import MetaData, func
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import MetaData, func, text
+from sqlalchemy.exc import DBAPIError
 
 from datalayer.timescale import RefreshPolicy, list_aggregates, list_jobs
 from tests.integration.timescale.declared import BY_DEVICE, FILL, compress, readings, refresh, rolled_up
@@ -147,3 +150,13 @@ def test_a_quoted_text_in_a_definition(filled: AlembicProject) -> None:
     filled.migrate(declared(tricky + "!"))
     filled.downgrade("-1")
     assert filled.differences(declared(tricky)) == []
+
+
+def test_a_comparison_that_cannot_be_made_is_an_error_and_no_difference(project: AlembicProject) -> None:
+    metadata = MetaData()
+    rolled_up(readings(metadata), "hourly", "1 hour")
+    project.migrate(metadata)
+    with project.engine.connect() as connection:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+        with pytest.raises(DBAPIError, match="read-only"):
+            compare_metadata(MigrationContext.configure(connection), metadata)
