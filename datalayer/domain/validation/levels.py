@@ -120,7 +120,9 @@ def _ragged(column: Any) -> Ragged:
 
 
 def _is_list(row: Any) -> bool:
-    return isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim == 1)
+    if isinstance(row, np.ndarray):
+        return row.ndim == 1 and not isinstance(row, np.ma.MaskedArray)
+    return isinstance(row, list | tuple)
 
 
 def _joined(lists: Sequence[Any]) -> NDArray[Any]:

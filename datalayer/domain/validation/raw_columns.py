@@ -34,7 +34,8 @@ def raw_columns(data: Any, required: Sequence[str], optional: Sequence[str]) -> 
         optional: names of others that mean something.
 
     Raises:
-        InvalidInputError: a column is missing or twice, columns differ in length, or `data` is none of these.
+        InvalidInputError: a column is missing or twice, a frame has a time in its index and in a column, columns differ
+            in length, or `data` is none of these.
     """
     if isinstance(data, pd.DataFrame):
         columns = _of_frame(data)
@@ -83,6 +84,11 @@ def row_count(columns: RawColumns) -> int:
     return len(columns["ts"])
 
 
+def taken(columns: RawColumns, rows: NDArray[np.int64]) -> RawColumns:
+    """Return copies of some rows, for what is read after the caller has used his arrays again."""
+    return {name: _taken(column, rows) for name, column in columns.items()}
+
+
 def raw_value(column: Any, row: int) -> Any:
     """Return one value as given; a number of numpy's as that of Python."""
     value = column.iloc[row] if isinstance(column, pd.Series) else column[row]
@@ -95,7 +101,11 @@ def _of_frame(frame: pd.DataFrame) -> RawColumns:
         raise InvalidInputError("columns", repeated, "each column may be there once only")
     columns: dict[str, Any] = {str(name): frame[name] for name in frame.columns}
     if isinstance(frame.index, pd.DatetimeIndex):
-        columns = {"ts": frame.index} | {n: c for n, c in columns.items() if n not in _TIME_NAMES}
+        second = [name for name in _TIME_NAMES if name in columns]
+        if second:
+            hint = "the index is a time, too; keep the one that is meant"
+            raise InvalidInputError("columns", second, hint)
+        columns = {"ts": frame.index} | columns
     return _with_ts(columns)
 
 
@@ -110,10 +120,17 @@ def _of_mapping(data: Mapping[Any, Any]) -> RawColumns:
 def _column(name: str, values: Any) -> Any:
     arrays = pd.Series | pd.Index | np.ndarray | pd.api.extensions.ExtensionArray
     if isinstance(values, arrays) and 1 <= values.ndim <= (2 if name.endswith(_LEVEL_COLUMNS) else 1):
-        return values
+        return _unmasked(values) if isinstance(values, np.ma.MaskedArray) else values
     if isinstance(values, Sequence) and not isinstance(values, str | bytes):
         return _plain(values)
     raise InvalidInputError(name, type(values).__name__, "give a column: an array, a Series or a list")
+
+
+def _unmasked(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    # Numpy itself reads on through a mask, and what it hides would become data.
+    objects = np.array(values.data, dtype=object)
+    objects[np.ma.getmaskarray(values)] = None
+    return objects
 
 
 def _of_records(records: Sequence[Any], names: Sequence[str]) -> RawColumns:
@@ -127,6 +144,13 @@ def _plain(values: Sequence[Any]) -> NDArray[Any]:
     if all(type(value) is float for value in values):
         return np.array(values, dtype=np.float64)
     return object_array(values)
+
+
+def _taken(column: Any, rows: NDArray[np.int64]) -> Any:
+    some = column.iloc[rows] if isinstance(column, pd.Series) else column[rows]
+    if not isinstance(some, np.ndarray) or some.dtype != object or some.ndim > 1:
+        return some
+    return object_array([value.copy() if isinstance(value, np.ndarray) else value for value in some])
 
 
 def _with_ts(columns: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RejectedRows(Sequence[RejectedRow]):
-    """The refused rows of a batch in the order given; each is put together when it is asked for.
+    """The refused rows of a batch in the order given; each is put together when it is asked for, as it was given.
 
     Attributes:
         rows: their positions in what was handed in, int64, ascending.
@@ -85,11 +85,11 @@ class RejectedRows(Sequence[RejectedRow]):
     def __getitem__(self, index: slice) -> list[RejectedRow]: ...
     def __getitem__(self, index: int | slice) -> RejectedRow | list[RejectedRow]:
         if isinstance(index, slice):
-            return [self._build(int(row)) for row in self.rows[index]]
-        return self._build(int(self.rows[index]))
+            return [self._build(position) for position in range(len(self))[index]]
+        return self._build(range(len(self))[index])
 
     def __iter__(self) -> Iterator[RejectedRow]:
-        return (self._build(int(row)) for row in self.rows)
+        return map(self._build, range(len(self)))
 
     def counts(self) -> Counter[Rule]:
         """Return how many rows each rule refused."""
@@ -99,9 +99,10 @@ class RejectedRows(Sequence[RejectedRow]):
             counts[rule] += count
         return +counts
 
-    def _build(self, row: int) -> RejectedRow:
+    def _build(self, position: int) -> RejectedRow:
+        row = int(self.rows[position])
         rule, field = self._findings.broken[self._findings.codes[row] - 1]
-        record = {name: raw_value(column, row) for name, column in self._raw.items()}
+        record = {name: raw_value(column, position) for name, column in self._raw.items()}
         value, level = record.get(field), int(self._findings.levels[row])
         if level >= 0 and value is not None:
             field, value = f"{field}[{level}]", raw_value(value, level)
@@ -116,7 +117,7 @@ class RejectedRows(Sequence[RejectedRow]):
             value=value,
             message=f"{field} = {shown(value)} {MEANINGS[rule]}",
             record=record,
-            payload=_bytes(self._payloads[row]) if self._payloads is not None else None,
+            payload=_bytes(self._payloads[position]) if self._payloads is not None else None,
         )
 
 
@@ -173,7 +174,7 @@ class ValidationResult(Generic[Accepted]):
 def shown(value: Any) -> str:
     """Return a value as short text without anything that a database refuses in a text, such as NUL."""
     if isinstance(value, np.ndarray):
-        value = value[:_SHOWN_CHARS].tolist()
+        value = value[:_SHOWN_CHARS].tolist() if value.ndim else value.item()
     try:
         text = value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)
     except (ValueError, RecursionError):

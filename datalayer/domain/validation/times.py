@@ -43,7 +43,7 @@ def check_times(
     dtype = column.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
         times = _of_index(pd.DatetimeIndex(column).tz_convert("UTC").tz_localize(None), findings)
-    elif dtype.kind == "M":
+    elif isinstance(dtype, np.dtype) and dtype.kind == "M":
         # Nothing says that these are UTC, and a guess that is wrong shifts history by hours.
         findings.refuse(np.asarray(pd.isna(column)), Rule.PRESENT, "ts")
         findings.refuse(np.ones(len(column), dtype=bool), Rule.UTC, "ts")

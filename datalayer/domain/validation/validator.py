@@ -13,7 +13,7 @@ from datalayer.domain.order_book import OrderBookColumns
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.validation import candles, order_books, trades
 from datalayer.domain.validation.checked import Checked, Context
-from datalayer.domain.validation.raw_columns import RawColumns, raw_columns, record_fields, row_count
+from datalayer.domain.validation.raw_columns import RawColumns, raw_columns, record_fields, row_count, taken
 from datalayer.domain.validation.result import RejectedRows, ValidationResult
 from datalayer.domain.validation.rules import Kind, ValidationLimits
 from datalayer.errors import InvalidInputError
@@ -32,7 +32,7 @@ Payload: TypeAlias = bytes | str
 class DataValidator:
     """Tells data of one instrument that may be stored from data that may not; changes nothing and does no I/O.
 
-    Data come as a DataFrame (its DatetimeIndex, or a column `ts` or `timestamp`, is the time), as a mapping of columns,
+    Data come as a DataFrame (its DatetimeIndex, or else a column `ts` or `timestamp`, is the time), as a mapping of columns,
     or as a sequence of records, each a mapping of values or an object with these attributes. Numbers may be float, int,
     `Decimal` or str. Times are aware; arrays of numpy's datetime64 and naive datetimes are refused, since nothing says
     that they are UTC. A column `symbol` (any known spelling) or `timeframe` is checked where it is there.
@@ -84,8 +84,8 @@ class DataValidator:
             2**52), trade_count as Int64 if given. A high or low is a spike against the close of the candle before.
 
         Raises:
-            InvalidInputError: a column is missing or twice, columns differ in length, the timeframe is unknown, or `now`
-                is naive.
+            InvalidInputError: a column is missing or twice, a frame has a time in its index and in a column, columns
+                differ in length, the timeframe is unknown, or `now` is naive.
         """
         length = Timeframe.parse(timeframe)
         raw = raw_columns(data, candles.REQUIRED, candles.OPTIONAL)
@@ -214,7 +214,10 @@ class DataValidator:
             )
         refused = np.flatnonzero(~checked.findings.accepted)
         symbol = self._instrument.symbol
-        rejected = RejectedRows(refused, kind, symbol, checked.findings, checked.times, raw, payloads)
+        received = None if payloads is None else [payloads[row] for row in refused.tolist()]
+        rejected = RejectedRows(
+            refused, kind, symbol, checked.findings, checked.times, taken(raw, refused), received
+        )
         batch = checked.batch
         return ValidationResult(
             checked.accepted, batch.kept, rejected, tuple(checked.warnings), batch.dropped
