@@ -13,6 +13,8 @@ from datalayer.errors import InvalidInputError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from numpy.typing import NDArray
+
     from datalayer.domain.timeframe import Timeframe
 
 
@@ -52,19 +54,13 @@ def check_indicators(table: pd.DataFrame, candles: pd.DataFrame | None, label: s
         )
 
 
-def _closes(table: pd.DataFrame, timeframe: Timeframe) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(table.index) + timeframe.length
-
-
 def refuse_future(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime, label: str) -> None:
     """Refuse candles that were not visible: a closed one is from its close on, a forming one from its open on.
 
     Raises:
         InvalidInputError: names the table and the row.
     """
-    if not len(table):
-        return
-    wrong = _closes(table, timeframe) > pd.Timestamp(as_of)
+    wrong = ~_closed(table, timeframe, as_of)
     if FORMING in table:
         forming = table[FORMING].to_numpy()
         wrong = np.where(forming, table.index > as_of, wrong)
@@ -79,7 +75,12 @@ def refuse_past(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime, labe
     Raises:
         InvalidInputError: names the table and the row.
     """
-    wrong = _closes(table, timeframe) <= pd.Timestamp(as_of)
+    wrong = _closed(table, timeframe, as_of)
     if wrong.any():
         row = table.index[int(np.argmax(wrong))]
         raise InvalidInputError(label, str(row), f"was known at as_of={as_of}; it belongs to context_before")
+
+
+def _closed(table: pd.DataFrame, timeframe: Timeframe, as_of: datetime) -> NDArray[np.bool_]:
+    # Not by the close of each, which could leave the calendar.
+    return np.asarray(table.index <= pd.Timestamp(as_of) - pd.Timedelta(timeframe.length))

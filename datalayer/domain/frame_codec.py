@@ -119,16 +119,19 @@ class StandardFrame(ABC):
             raise InvalidInputError("table", type(table).__name__, f"is malformed: {exc}") from exc
 
     @classmethod
-    def _of_arrow(cls, table: pa.Table) -> Self:
-        if table.num_rows != 1 or table.column_names.count(_HEADER) != 1:
-            raise InvalidInputError("table", table.num_rows, "give one row, with a column named header")
+    def _of_arrow(cls, table: Any) -> Self:
+        if not isinstance(table, pa.Table) or table.num_rows != 1:
+            raise InvalidInputError("table", type(table).__name__, "give a pyarrow.Table of one row")
+        names = table.column_names
+        if _HEADER not in names or len(set(names)) < len(names):
+            raise InvalidInputError("table", names, "give columns named each once, one of them header")
         table.validate(full=True)
         try:
             header = json.loads(table[_HEADER][0].as_py())
         except (ValueError, TypeError, RecursionError) as exc:
             raise InvalidInputError(_HEADER, type(table).__name__, f"is no JSON: {exc}") from exc
         facts, layouts = cls._checked_head(header), member(header, "layouts", _HEADER)
-        if not isinstance(layouts, dict) or not set(layouts) <= set(table.column_names):
+        if not isinstance(layouts, dict) or not set(layouts) <= set(names):
             raise InvalidInputError("layouts", str(layouts), "names tables that are not there")
         tables = {name: table_from_arrow(table[name], layout, name) for name, layout in layouts.items()}
         return cls._made(facts, tables)
@@ -212,14 +215,3 @@ def moment_of(text: Any, field: str) -> datetime:
     except (TypeError, ValueError) as exc:
         raise InvalidInputError(field, text, "is no time, as in 2024-08-08T10:00:00+00:00") from exc
     return utc_moment(moment, field)
-
-
-def text_of(value: Any, field: str) -> str:
-    """Return a text that came from outside.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if not isinstance(value, str):
-        raise InvalidInputError(field, value, "is no text")
-    return value

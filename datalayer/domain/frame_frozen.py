@@ -42,14 +42,19 @@ class FrozenTables(FrozenMapping[Timeframe, "pd.DataFrame"]):
     __slots__ = ()
 
     def __init__(self, tables: Mapping[Any, pd.DataFrame], field: str) -> None:
-        kept = {Timeframe.parse(key): table.copy() for key, table in tables.items()}
+        kept = {Timeframe.parse(key): _copied(table) for key, table in tables.items()}
         if len(kept) < len(tables):
             raise InvalidInputError(field, list(tables), "names a timeframe twice")
         super().__init__(kept)
 
     def __getitem__(self, key: Timeframe) -> pd.DataFrame:
-        return self._items[key].copy()
+        return _copied(self._items[key])
 
     def kept(self) -> Mapping[Timeframe, pd.DataFrame]:
         """Return the tables themselves, for reading only."""
         return self._items
+
+
+def _copied(table: pd.DataFrame) -> pd.DataFrame:
+    # A deep copy of pandas shares its index, the times of which can be written to.
+    return table.copy().set_axis(table.index.copy(deep=True), axis="index")

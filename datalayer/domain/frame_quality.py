@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from datalayer.domain.frame_frozen import FrozenMapping
-from datalayer.domain.frame_values import member, number, plain_number, whole_number
+from datalayer.domain.frame_values import member, number, plain_number, text_of, whole_number
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 
@@ -23,6 +25,11 @@ class QualityFlags:
             market has candles of volume 0 and is not missing.
         staleness_s: age in seconds of the newest data of each part at `as_of`; NaN: the part is empty.
         forming: timeframes whose last candle was taken before its close.
+
+    A timeframe may be given in any spelling that `Timeframe.parse` reads.
+
+    Raises:
+        InvalidInputError: a count is none, or a timeframe is unknown or there twice; names the part.
     """
 
     missing_candles: Mapping[Timeframe, int] = field(default_factory=dict)
@@ -30,9 +37,16 @@ class QualityFlags:
     forming: frozenset[Timeframe] = frozenset()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "missing_candles", FrozenMapping(self.missing_candles))
-        object.__setattr__(self, "staleness_s", FrozenMapping(self.staleness_s))
-        object.__setattr__(self, "forming", frozenset(self.forming))
+        missing = {Timeframe.parse(name): count for name, count in self.missing_candles.items()}
+        if len(missing) < len(self.missing_candles):
+            raise InvalidInputError(
+                "missing_candles", list(self.missing_candles), "names a timeframe twice, in two spellings"
+            )
+        counts = {t: _count(count, f"missing_candles.{t.label}") for t, count in missing.items()}
+        ages = {text_of(part, "staleness_s"): float(age) for part, age in self.staleness_s.items()}
+        object.__setattr__(self, "missing_candles", FrozenMapping(counts))
+        object.__setattr__(self, "staleness_s", FrozenMapping(ages))
+        object.__setattr__(self, "forming", frozenset(map(Timeframe.parse, self.forming)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, QualityFlags) and self.facts() == other.facts()
@@ -42,7 +56,7 @@ class QualityFlags:
     def facts(self) -> dict[str, Any]:
         """Return it as values that JSON has."""
         return {
-            "missing_candles": {t.label: int(count) for t, count in self.missing_candles.items()},
+            "missing_candles": {t.label: count for t, count in self.missing_candles.items()},
             "staleness_s": {part: plain_number(age) for part, age in self.staleness_s.items()},
             "forming": sorted(t.label for t in self.forming),
         }
@@ -59,9 +73,9 @@ class QualityFlags:
         )
         if not isinstance(missing, dict) or not isinstance(ages, dict) or not isinstance(forming, list):
             raise InvalidInputError("quality", type(facts).__name__, "is no quality of this format")
-        counts = {name: whole_number(count, f"missing_candles.{name}") for name, count in missing.items()}
-        return cls(
-            missing_candles={Timeframe.parse(name): count for name, count in counts.items()},
-            staleness_s={part: number(age, f"staleness_s.{part}") for part, age in ages.items()},
-            forming=frozenset(Timeframe.parse(name) for name in forming),
-        )
+        known = {part: number(age, f"staleness_s.{part}") for part, age in ages.items()}
+        return cls(missing, known, forming)  # type: ignore[arg-type]  # a list of texts, which it converts
+
+
+def _count(value: Any, field: str) -> int:
+    return whole_number(int(value) if isinstance(value, np.integer) else value, field)

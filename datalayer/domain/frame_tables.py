@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,14 +22,16 @@ _ROW: Final = "row"
 _TIMES: Final = pd.DatetimeTZDtype("us", "UTC")
 _ARROW: Final = {"float64": pa.float64(), "int64": pa.int64(), "Int64": pa.int64(), "bool": pa.bool_()}
 _RESERVED: Final = (TIMESTAMP, _ROW)
+_EARLIEST: Final = pd.Timestamp(datetime.min.replace(tzinfo=UTC))
+_LATEST: Final = pd.Timestamp(datetime.max.replace(tzinfo=UTC))
 
 
 def check_table(table: pd.DataFrame, field: str, *, timed: bool = True) -> None:
     """Refuse a table that would not come back from text or Arrow as it was.
 
     Args:
-        table: indexed by `timestamp` (datetime64[us, UTC], ascending, unique), or without times by 0, 1, 2 …; columns have
-            str names and one of the dtypes float64, int64, Int64, bool.
+        table: indexed by `timestamp` (datetime64[us, UTC], ascending, unique, years 1 to 9999), or without times by
+            0, 1, 2 …; columns have str names and one of the dtypes float64, int64, Int64, bool.
         field: name for the error.
         timed: whether it is indexed by time.
 
@@ -44,9 +47,11 @@ def check_table(table: pd.DataFrame, field: str, *, timed: bool = True) -> None:
         raise InvalidInputError(at, found, f"index it by {TIMESTAMP}, datetime64[us, UTC]")
     elif index.hasnans or not index.is_unique or not index.is_monotonic_increasing:
         raise InvalidInputError(at, "out of order", "times must be there, ascending and unique")
+    elif len(index) and (index[0] < _EARLIEST or index[-1] > _LATEST):
+        raise InvalidInputError(at, f"{index[0]} to {index[-1]}", "times are of the years 1 to 9999")
     names: list[object] = list(table.columns)
-    if len(set(names)) < len(names) or not all(isinstance(n, str) and n not in _RESERVED for n in names):
-        hint = f"name columns by str, each once, none of them {' or '.join(_RESERVED)}"
+    if len(set(names)) < len(names) or not all(map(_is_name, names)):
+        hint = f"name columns by Unicode text, each once, none of them {' or '.join(_RESERVED)}"
         raise InvalidInputError(field, names, hint)
     for name, dtype in table.dtypes.items():
         if str(dtype) not in _ARROW:
@@ -115,6 +120,10 @@ def table_from_arrow(value: Any, layout: Any, field: str) -> pd.DataFrame:
     if not pa.types.is_list(value.type) or not pa.types.is_struct(value.type.value_type) or value.null_count:
         raise InvalidInputError(field, str(value.type), "is no table of this format")
     rows = value.combine_chunks().flatten()
+    if rows.null_count:
+        raise InvalidInputError(
+            field, f"{rows.null_count} nulls", "a row that is null is no row of this format"
+        )
     names = [one.name for one in rows.type if one.name not in _RESERVED]
     if not isinstance(dtypes, dict) or list(dtypes) != names:
         raise InvalidInputError(field, names, f"has other columns than its layout, {dtypes}")
@@ -137,6 +146,14 @@ def same_tables(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, pd.DataFr
     )
 
 
+def _is_name(name: object) -> bool:
+    if not isinstance(name, str) or name in _RESERVED:
+        return False
+    return not any(
+        "\ud800" <= letter <= "\udfff" for letter in name
+    )  # a lone surrogate, which Arrow cannot write
+
+
 def _table(columns: dict[str, Any], index: pd.Index[Any], field: str) -> pd.DataFrame:
     table = pd.DataFrame(columns, index=index)
     check_table(table, field, timed=index.name == TIMESTAMP)
@@ -155,7 +172,7 @@ def _arrow(column: pd.Series[Any]) -> pa.Array[Any]:
 
 
 def _column(array: Any, dtype: Any, field: str) -> Any:
-    if dtype not in _ARROW or array.type != _ARROW[dtype]:
+    if not isinstance(dtype, str) or dtype not in _ARROW or array.type != _ARROW[dtype]:
         raise InvalidInputError(field, f"{dtype} as {array.type}", "is no column of this format")
     if dtype == "Int64":
         return pd.array(array.to_pylist(), dtype="Int64")

@@ -75,6 +75,17 @@ def whole_number(value: Any, field: str) -> int:
     raise InvalidInputError(field, value, "is no count: give an int, 0 or more")
 
 
+def text_of(value: Any, field: str) -> str:
+    """Return a text that came from outside.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(field, value, "is no text")
+    return value
+
+
 def column_of(data: Any, rows: int, field: str) -> Any:
     """Return a column as an array of the dtype that it names.
 

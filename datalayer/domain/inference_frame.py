@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from datalayer.domain.frame_candles import check_candles, check_indicators, refuse_future, refuse_past
-from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text, text_of
+from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text
 from datalayer.domain.frame_frozen import FrozenMapping, FrozenTables
 from datalayer.domain.frame_quality import QualityFlags
 from datalayer.domain.frame_tables import FORMING, PRICES, check_table
-from datalayer.domain.frame_values import member, plain_number
+from datalayer.domain.frame_values import member, plain_number, text_of
 from datalayer.domain.moments import utc_moment
 from datalayer.domain.order_book_frame import OrderBookDataFrame, complete_imbalances, imbalances_of
 from datalayer.domain.symbols import canonical_symbol
@@ -85,7 +85,8 @@ class InferenceDataFrame(StandardFrame):
             raise InvalidInputError("as_of", self.as_of, f"is after timestamp={self.timestamp}: a look ahead")
         object.__setattr__(self, "symbol", canonical_symbol(self.symbol))
         object.__setattr__(self, "imbalances", complete_imbalances(self.imbalances))
-        object.__setattr__(self, "sources", FrozenMapping(self.sources))
+        sources = {text_of(p, "sources"): text_of(s, f"sources.{p}") for p, s in self.sources.items()}
+        object.__setattr__(self, "sources", FrozenMapping(sources))
         for group in _GROUPS:
             object.__setattr__(self, group, FrozenTables(getattr(self, group), group))
             self._check_tables(group)
@@ -243,7 +244,7 @@ class InferenceDataFrame(StandardFrame):
             as_of=moment_of(member(facts, "as_of", "facts"), "as_of"),
             order_book=None if book is None else OrderBookDataFrame.from_dict(book),
             imbalances=imbalances_of(member(facts, "imbalances", "facts")),
-            sources={str(part): text_of(source, f"sources.{part}") for part, source in sources.items()},
+            sources=sources,
             quality=QualityFlags.of(member(facts, "quality", "facts")),
             **groups,
         )

@@ -11,7 +11,7 @@ def utc_moment(value: datetime, field: str) -> datetime:
     """Return an aware datetime (or pandas Timestamp) in UTC; what is finer than a microsecond is cut off.
 
     Raises:
-        InvalidInputError: it is no datetime, or naive.
+        InvalidInputError: it is no datetime, naive, or in UTC outside of the years 1 to 9999.
     """
     if not isinstance(value, datetime):
         raise InvalidInputError(
@@ -22,4 +22,7 @@ def utc_moment(value: datetime, field: str) -> datetime:
             field, value, f"naive; say which time is meant, as in {value.isoformat()}+00:00"
         )
     plain = datetime.combine(value.date(), value.time(), tzinfo=value.tzinfo)
-    return plain.replace(fold=value.fold).astimezone(UTC)
+    try:
+        return plain.replace(fold=value.fold).astimezone(UTC)
+    except OverflowError as exc:
+        raise InvalidInputError(field, value, "is outside of the years 1 to 9999 in UTC") from exc

@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 
-from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text, text_of
+from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text
 from datalayer.domain.frame_frozen import FrozenMapping
 from datalayer.domain.frame_tables import check_table
-from datalayer.domain.frame_values import member, number, plain_number
+from datalayer.domain.frame_values import member, number, plain_number, text_of
 from datalayer.domain.moments import utc_moment
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -34,6 +33,7 @@ IMBALANCES: Final = tuple(f"{kind}_imbalance_{s}s" for kind in ("book", "volume"
 """Names of the imbalances: of the book and of traded volume over 1, 5, 15 and 60 s before the moment, in [-1, 1]."""
 
 _LENGTHS: Final = {"raw": timedelta(0), "1s": timedelta(seconds=1), "1m": timedelta(minutes=1)}
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _SIDE: Final = ("price", "size", "cumulative_size")
 _LEVEL: Final = re.compile(r"(bid|ask)_(price|size|cumulative_size)_(\d+)")
 
@@ -73,6 +73,10 @@ class OrderBookDataFrame(StandardFrame):
         object.__setattr__(self, "imbalances", complete_imbalances(self.imbalances))
         if self.aggregation not in get_args(Aggregation):
             raise InvalidInputError("aggregation", self.aggregation, f"use one of {get_args(Aggregation)}")
+        if self.timestamp > _LAST - _LENGTHS[self.aggregation]:
+            raise InvalidInputError(
+                "timestamp", self.timestamp, "its second or minute ends after the year 9999"
+            )
         object.__setattr__(self, "symbol", canonical_symbol(self.symbol))
         for side in ("bids", "asks"):
             table = getattr(self, side)
@@ -136,13 +140,14 @@ class OrderBookDataFrame(StandardFrame):
 
     @property
     def micro_price(self) -> float:
-        """The mid weighted by the sizes of the best levels, each price by the size of the other side; NaN if one is empty.
+        """The mid weighted by the sizes of the best levels, each price by the size of the other side; NaN without sizes.
 
         `(best_bid * ask_size + best_ask * bid_size) / (bid_size + ask_size)`, the weighted mid of Gatheral and Oomen,
         "Zero-intelligence realized variance estimation", Finance and Stochastics 14 (2010).
         """
         bid_size, ask_size = _first(self.bids, "size"), _first(self.asks, "size")
-        return (self.best_bid * ask_size + self.best_ask * bid_size) / (bid_size + ask_size)
+        total = bid_size + ask_size
+        return (self.best_bid * ask_size + self.best_ask * bid_size) / total if total else math.nan
 
     @property
     def bid_volume(self) -> float:
