@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -54,8 +55,8 @@ def _no_settings_from_outside() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-async def database_url() -> AsyncIterator[str]:
+@asynccontextmanager
+async def new_database() -> AsyncIterator[str]:
     """Address of an empty database, gone at the end: an own one on the native server, else an embedded one."""
     if TEST_URL is None:
         with EmbeddedTimescale(background_jobs=False) as embedded:
@@ -72,6 +73,13 @@ async def database_url() -> AsyncIterator[str]:
         yield own.render_as_string(hide_password=False)
     finally:
         await _administer(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+async def database_url() -> AsyncIterator[str]:
+    """Address of the database that most tests share."""
+    async with new_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,19 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 
 from datalayer.timescale.quoting import identifier
+from tests.conftest import new_database
 from tests.integration.timescale.project import AlembicProject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+async def database_url() -> AsyncIterator[str]:
+    """A database apart from that of the other tests, whose tables lie on the search path of a project here."""
+    async with new_database() as url:
+        yield url
 
 
 @pytest.fixture
