@@ -49,10 +49,7 @@ def check_table(table: pd.DataFrame, field: str, *, timed: bool = True) -> None:
         raise InvalidInputError(at, "out of order", "times must be there, ascending and unique")
     elif len(index) and (index[0] < _EARLIEST or index[-1] > _LATEST):
         raise InvalidInputError(at, f"{index[0]} to {index[-1]}", "times are of the years 1 to 9999")
-    names: list[object] = list(table.columns)
-    if len(set(names)) < len(names) or not all(map(_is_name, names)):
-        hint = f"name columns by Unicode text, each once, none of them {' or '.join(_RESERVED)}"
-        raise InvalidInputError(field, names, hint)
+    _check_names(list(table.columns), field)
     for name, dtype in table.dtypes.items():
         if str(dtype) not in _ARROW:
             column = f"{field}.{name}"
@@ -80,7 +77,8 @@ def table_from_dict(data: Any, field: str) -> pd.DataFrame:
     if not isinstance(columns, dict):
         path = f"{field}.columns"
         raise InvalidInputError(path, brief(columns), "is no mapping of columns")
-    made = {str(name): column_of(one, count, f"{field}.{name}") for name, one in columns.items()}
+    _check_names(list(columns), field)
+    made = {name: column_of(one, count, f"{field}.{name}") for name, one in columns.items()}
     index: pd.Index[Any] = pd.RangeIndex(count)
     if times is not None:
         index = _times(time_texts(times, count, f"{field}.{TIMESTAMP}"))
@@ -144,6 +142,12 @@ def same_tables(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, pd.DataFr
         list(table.dtypes) == list(theirs[name].dtypes) and table.equals(theirs[name])
         for name, table in ours.items()
     )
+
+
+def _check_names(names: list[object], field: str) -> None:
+    if len(set(names)) < len(names) or not all(map(_is_name, names)):
+        hint = f"name columns by Unicode text, each once, none of them {' or '.join(_RESERVED)}"
+        raise InvalidInputError(field, names, hint)
 
 
 def _is_name(name: object) -> bool:

@@ -95,8 +95,8 @@ class OrderBookColumns:
 class OrderBook:
     """One snapshot of an instrument's book, best level first on each side; an empty side is an empty array.
 
-    Immutable: the arrays are kept as read-only copies. Levels are not checked: `DataValidator` tells whether it may be stored, and `columns` refuses what
-    breaks the rules of a book.
+    Immutable: the arrays are kept as read-only copies. Levels are not checked: `DataValidator` tells whether it may be
+    stored, and `columns` refuses what breaks the rules of a book.
 
     Attributes:
         symbol: canonical, as in `BTC/USDT`.

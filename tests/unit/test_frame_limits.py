@@ -129,6 +129,16 @@ def test_times_that_are_written_to_in_place_do_not_move_rows() -> None:
     assert made == KNOWN
 
 
+@pytest.mark.parametrize("name", ["\ud800", "timestamp", "row", 1])
+def test_a_document_with_such_a_column_is_refused(name: Any) -> None:
+    document = KNOWN.to_dict()
+    columns = document["tables"]["candles.1m"]["columns"]
+    columns[name] = columns["open"]
+
+    with pytest.raises(InvalidInputError, match=r"candles\.1m"):
+        InferenceDataFrame.from_dict(document)
+
+
 def column(table: pa.Table, name: str, value: Any) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, value)
 
