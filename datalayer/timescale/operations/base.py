@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +27,7 @@ class Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-class TimescaleOp(MigrateOperation):
+class TimescaleOp(MigrateOperation, ABC):
     """An operation on one hypertable or continuous aggregate.
 
     Attributes:
@@ -54,9 +55,9 @@ class TimescaleOp(MigrateOperation):
         """Whether nothing is to be written or done, since the relation goes."""
         return self.removes and self.with_relation
 
+    @abstractmethod
     def call(self) -> Call:
         """Return how it is written in a revision."""
-        raise NotImplementedError
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what `alembic check` reports."""
