@@ -7,10 +7,12 @@ No error text contains a password: database addresses pass through `datalayer.co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+_LONGEST_VALUE: Final = 1_000
 
 
 class DataLayerError(Exception):
@@ -30,7 +32,7 @@ class InvalidInputError(DataLayerError, ValueError):
         self.field = field
         self.value = value
         self.hint = hint
-        super().__init__(f"{field}={value!r}: {hint}")
+        super().__init__(f"{field}={_shown(value)}: {hint}")
 
 
 class ConfigurationError(DataLayerError, ValueError):
@@ -128,3 +130,12 @@ class EmbeddedInUseError(EmbeddedError):
 
 class EmbeddedCrashedError(EmbeddedError):
     """The WebAssembly process ended by itself; what was committed to a folder is safe."""
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, whatever it is: the text of a huge integer is refused by Python itself."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 (a broken __repr__ must not hide the error)
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"

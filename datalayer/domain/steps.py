@@ -149,7 +149,9 @@ def _steps_of_objects(values: NDArray[Any], scale: int, field: str) -> NDArray[n
 def _decimal(value: Any, field: str, where: tuple[int, ...]) -> Decimal:
     if isinstance(value, float):
         return Decimal(repr(value))
-    if isinstance(value, Decimal | str | int) and not isinstance(value, bool):
+    # Python reads 1_0 as 10, and digits of other scripts; an exchange means neither.
+    is_odd = isinstance(value, bool) or (isinstance(value, str) and ("_" in value or not value.isascii()))
+    if isinstance(value, Decimal | str | int) and not is_odd:
         try:
             return Decimal(value)
         except InvalidOperation:

@@ -114,7 +114,7 @@ def test_the_row_of_a_float_column_is_named() -> None:
         to_steps(np.array([11000.12] * 7 + [11000.123]), 2, field="close")
 
 
-@pytest.mark.parametrize("value", ["", "eleven", "1,5", True, None, pd.NA, object()])
+@pytest.mark.parametrize("value", ["", "eleven", "1,5", "1_0", "\uff11", True, None, pd.NA, object()])
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(InvalidInputError, match="row 0 is no number"):
         to_steps(np.array([value], dtype=object), 2, field="close")

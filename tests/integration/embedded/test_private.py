@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -40,7 +41,10 @@ def _mode(path: Path) -> int:
 
 def _listening_ports(pid: int) -> list[str]:
     """The TCP ports that a process listens on, from the kernel's tables."""
-    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            sockets.add(str(link.readlink()))
     listening = "0A"
     found = []
     for table in ("tcp", "tcp6"):
