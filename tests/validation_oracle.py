@@ -240,6 +240,8 @@ def fault_of(value: Any, scale: int) -> Rule | None:  # noqa: PLR0911 (a list of
         return None if len(found) == 1 and abs(found[0]) <= LIMIT else Rule.REPRESENTABLE
     if isinstance(value, int):
         return None if abs(value) * 10**scale <= LIMIT else Rule.REPRESENTABLE
+    if isinstance(value, str) and any(sign == "_" or ord(sign) > 127 for sign in value):
+        return Rule.NUMBER
     try:
         number = Decimal(value)
     except InvalidOperation:

@@ -309,6 +309,8 @@ def without_padding(*columns: np.ndarray) -> dict[str, list[float]]:
 @given(odd_numbers, st.integers(0, 18))
 @example(2**53 / 100, 2)
 @example(Decimal(2**53) / 100, 2)
+@example("0_", 0)
+@example("\uff11", 0)
 def test_the_oracle_knows_what_steps_can_hold(value: Any, scale: int) -> None:
     column = np.array([value, None], dtype=object)[:1]
     try:
