@@ -35,6 +35,26 @@ class InvalidInputError(DataLayerError, ValueError):
         super().__init__(f"{field}={_shown(value)}: {hint}")
 
 
+class MissingDataError(DataLayerError, LookupError):
+    """Candles are missing where the caller wants none to be.
+
+    Attributes:
+        symbol: of the candles.
+        timeframe: of the candles, as in `1m`.
+        intervals: half-open ranges `[start, end)` of open times, UTC, that nobody has a candle for; ascending.
+    """
+
+    def __init__(self, symbol: str, timeframe: str, intervals: tuple[tuple[datetime, datetime], ...]) -> None:
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.intervals = intervals
+        shown = ", ".join(f"[{start.isoformat()}, {end.isoformat()})" for start, end in intervals[:3])
+        more = f" and {len(intervals) - 3} more" if len(intervals) > 3 else ""  # noqa: PLR2004 (as many as are shown)
+        super().__init__(
+            f"{symbol} {timeframe} has no candles in {shown}{more}; load them, or choose another fill policy"
+        )
+
+
 class ConfigurationError(DataLayerError, ValueError):
     """A setting is missing or contradicts another one."""
 

@@ -1,83 +1,196 @@
-"""SELECTs of candles, one for each source; all give `COLUMN_TYPES` in that order."""
+"""SELECTs of candles, one for each place that they may come from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from datalayer.db.literals import sql_literal
 from datalayer.domain.timeframe import Timeframe
-from datalayer.errors import InvalidInputError
 from datalayer.repositories.moments import RESOLUTION, last_rows, range_condition
 from datalayer.repositories.scale_guard import instrument_condition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
 
 UNKNOWN_COUNT: Final = -1
-COLUMN_TYPES: Final[dict[str, PgType]] = {
-    "ts": "timestamptz",
-    **dict.fromkeys(("open", "high", "low", "close", "volume", "trade_count"), "int8"),
-}
+VALUES: Final = ("open", "high", "low", "close", "volume", "trade_count")
+"""What a candle says, beside its open time."""
 
-_SELECT_LIST: Final = f"ts, open, high, low, close, volume, coalesce(trade_count, {UNKNOWN_COUNT})::bigint"
+_SELECTED: Final = {"trade_count": f"coalesce(trade_count, {UNKNOWN_COUNT})::bigint"}
+# Listed one by one in a query up to here; more of them become the range that holds them all.
+_MOST_RANGES: Final = 16
 
 
-def candle_query(
-    of: Instrument,
-    timeframe: Timeframe,
-    source: str,
-    opens: tuple[datetime | None, datetime],
-    limit: int | None,
-) -> str:
-    """Return the query of candles that open in the half-open range `opens`, descending if there is a limit.
+@dataclass(frozen=True, slots=True)
+class OpenRange:
+    """Open times of candles, half-open.
 
-    Raises:
-        InvalidInputError: there is no such source for the timeframe, or the limit is negative.
+    Attributes:
+        start: first open time; None: no bound.
+        end: excluded.
     """
-    within, order = range_condition(*opens), last_rows(limit, ("ts",))
-    instrument = instrument_condition(of)
-    if source == "stored":
-        of_length = f"timeframe = {sql_literal(timeframe.value)}"
-        return f"SELECT {_SELECT_LIST} FROM candles WHERE {instrument} AND {of_length} AND {within} {order}"
-    if timeframe is Timeframe.S1 and source in {"aggregate", "generated"}:
-        raise InvalidInputError(
-            "source", source, "1s is the lowest timeframe, nothing rolls up to it; use 'stored'"
-        )
-    if source == "aggregate":
-        return f"SELECT {_SELECT_LIST} FROM candles_{timeframe.label} WHERE {instrument} AND {within} {order}"
-    if source == "generated":
-        return f"SELECT {_SELECT_LIST} FROM ({_rolled_up(instrument, timeframe, *opens)}) AS candles {order}"
-    raise InvalidInputError("source", source, "use one of stored, aggregate, generated")
+
+    start: datetime | None
+    end: datetime
 
 
-def _rolled_up(instrument: str, timeframe: Timeframe, start: datetime | None, end: datetime) -> str:
-    """Return the roll-up to whole candles that open in `[start, end)`.
+@dataclass(frozen=True, slots=True)
+class CandleSelection:
+    """Candles of one timeframe.
 
-    `end` is bounded by what is closed, so every lower candle inside is visible too. The origin is written out, since
-    a candle opens on the grid of the epoch in UTC whatever `time_bucket` takes for its default.
+    Attributes:
+        timeframe: length of the candles.
+        ranges: ascending, apart from each other, at least one.
+        limit: only the last so many of them all, descending; None: all, ascending.
+        values: some of `VALUES`.
+        forming_at: add the candle that forms at this moment; None: closed ones only.
     """
-    first = None if start is None else _ceil(start, timeframe)
-    within = range_condition(first, _ceil(end, timeframe))
-    bucket = f"time_bucket(interval '{sql_literal(timeframe.value)} seconds', ts, timestamptz '1970-01-01 00:00:00+00')"
+
+    timeframe: Timeframe
+    ranges: tuple[OpenRange, ...]
+    limit: int | None
+    values: tuple[str, ...] = VALUES
+    forming_at: datetime | None = None
+
+    @property
+    def hull(self) -> OpenRange:
+        """The range that holds them all."""
+        return OpenRange(self.ranges[0].start, self.ranges[-1].end)
+
+    @property
+    def types(self) -> dict[str, PgType]:
+        """Columns of `stored_query`, as `copy_out` takes them; the other queries have `weight` in addition."""
+        return {"ts": "timestamptz", **dict.fromkeys(self.values, "int8")}
+
+
+def stored_query(of: Instrument, chosen: CandleSelection) -> str:
+    """Return the query of candles that are stored at the timeframe itself."""
+    condition = f"{instrument_condition(of)} AND timeframe = {sql_literal(chosen.timeframe.value)}"
+    return f"SELECT {_select_list(chosen)} FROM candles WHERE {condition} AND {_within(chosen.ranges)} {_order(chosen)}"
+
+
+def aggregate_query(of: Instrument, chosen: CandleSelection, *, only_clean: bool = False) -> str:
+    """Return the query of candles of the continuous aggregate; `weight` is the number of 1s candles in each.
+
+    Args:
+        of: whose.
+        chosen: not of 1s.
+        only_clean: leave out those whose 1s candles were written to since they were materialised.
+    """
+    length = f"interval '{sql_literal(chosen.timeframe.value)} seconds'"
+    clean = (
+        " AND NOT EXISTS (SELECT FROM dirty_ranges AS dirty WHERE dirty.relation = 'candles'"
+        f" AND dirty.start_ts < rolled_up.ts + {length} AND dirty.end_ts > rolled_up.ts)"
+    )
+    return (
+        f"SELECT {_select_list(chosen)}, candle_count AS weight FROM candles_{chosen.timeframe.label} AS rolled_up"
+        f" WHERE {instrument_condition(of)} AND {_within(chosen.ranges)}{clean if only_clean else ''} {_order(chosen)}"
+    )
+
+
+def generated_query(of: Instrument, chosen: CandleSelection, *, lowest: Timeframe = Timeframe.S1) -> str:
+    """Return the roll-up of stored lower candles to whole candles; `weight` is the number of minutes with data.
+
+    The end of a range is bounded by what is closed, so every lower candle inside is visible too. Each candle is made of one
+    timeframe: the one that has something for most of its minutes, and the finest of those that have as many. Seconds are
+    counted by minutes, since a second without a trade has no candle.
+
+    Args:
+        of: whose.
+        chosen: what to make.
+        lowest: shortest timeframe to make it from.
+    """
+    ranges = [_whole(opens, chosen.timeframe) for opens in chosen.ranges]
+    bucket = _bucket(chosen.timeframe)
+    condition = f"timeframe >= {sql_literal(lowest.value)} AND timeframe < {sql_literal(chosen.timeframe.value)} AND {_within(ranges)}"
+    return (
+        f"SELECT {_select_list(chosen)}, weight FROM ({_best_roll_up(of, bucket, condition)}) AS candles"
+        f" {_order(chosen)}"
+    )
+
+
+def forming_query(of: Instrument, chosen: CandleSelection, as_of: datetime) -> str:
+    """Return the roll-up of what is closed of the candle that forms at `as_of`; no row if nothing is."""
+    opened = chosen.timeframe.floor(as_of)
+    condition = (
+        f"timeframe < {sql_literal(chosen.timeframe.value)}"
+        f" AND {range_condition(opened, as_of)} AND ts + timeframe * interval '1 second' <= {sql_literal(as_of)}"
+    )
+    return (
+        f"SELECT {_select_list(chosen)}, weight"
+        f" FROM ({_best_roll_up(of, sql_literal(opened), condition)}) AS candles ORDER BY ts"
+    )
+
+
+def minutes_query(of: Instrument, chosen: CandleSelection) -> str:
+    """Return `ts` and `weight`: of how many minutes of each candle there are 1s candles."""
+    return (
+        f"SELECT {_bucket(chosen.timeframe)} AS ts, count(*) AS weight FROM candles_1m"
+        f" WHERE {instrument_condition(of)} AND {_within(chosen.ranges)} GROUP BY 1 ORDER BY 1"
+    )
+
+
+def first_lower_query(of: Instrument, timeframe: Timeframe, end: datetime) -> str:
+    """Return the query of the first candle of each shorter timeframe."""
+    shorter = ", ".join(f"({sql_literal(other.value)})" for other in Timeframe if other < timeframe)
+    return (
+        f"SELECT first.ts FROM (VALUES {shorter}) AS shorter (timeframe) CROSS JOIN LATERAL ("
+        f"SELECT ts FROM candles WHERE {instrument_condition(of)} AND timeframe = shorter.timeframe"
+        f" AND ts < {sql_literal(end)} ORDER BY ts LIMIT 1) AS first"
+    )
+
+
+def _bucket(timeframe: Timeframe) -> str:
+    # The origin is written out: a candle opens on the grid of the epoch in UTC whatever `time_bucket` takes by itself.
+    length = f"interval '{sql_literal(timeframe.value)} seconds'"
+    return f"time_bucket({length}, ts, timestamptz '1970-01-01 00:00:00+00')"
+
+
+def _best_roll_up(of: Instrument, bucket: str, condition: str) -> str:
     return f"""
         SELECT DISTINCT ON (bucket)
-            bucket AS ts, open, high, low, close, volume, trade_count
+            bucket AS ts, open, high, low, close, volume, trade_count, weight
         FROM (
             SELECT {bucket} AS bucket, timeframe,
                 first(open, ts) AS open, max(high) AS high, min(low) AS low, last(close, ts) AS close,
                 sum(volume)::bigint AS volume,
                 CASE WHEN count(trade_count) = count(*) THEN sum(trade_count) END AS trade_count,
-                max(ts) - min(ts) + timeframe * interval '1 second' AS covered
+                count(*) FILTER (WHERE timeframe >= 60) * timeframe / 60
+                    + count(DISTINCT date_trunc('minute', ts)) FILTER (WHERE timeframe < 60) AS weight
             FROM candles
-            WHERE {instrument} AND timeframe < {sql_literal(timeframe.value)} AND {within}
+            WHERE {instrument_condition(of)} AND {condition}
             GROUP BY bucket, timeframe
         ) AS by_timeframe
-        ORDER BY bucket, covered DESC, timeframe
+        ORDER BY bucket, weight DESC, timeframe
     """
 
 
-def _ceil(moment: datetime, timeframe: Timeframe) -> datetime:
+def _select_list(chosen: CandleSelection) -> str:
+    return ", ".join(["ts", *(_SELECTED.get(name, name) for name in chosen.values)])
+
+
+def _within(ranges: Sequence[OpenRange]) -> str:
+    hull = range_condition(ranges[0].start, ranges[-1].end)
+    if len(ranges) == 1 or len(ranges) > _MOST_RANGES:
+        return hull
+    parts = " OR ".join(f"({range_condition(opens.start, opens.end)})" for opens in ranges)
+    return f"{hull} AND ({parts})"
+
+
+def _order(chosen: CandleSelection) -> str:
+    return last_rows(chosen.limit, ("ts",))
+
+
+def _whole(opens: OpenRange, timeframe: Timeframe) -> OpenRange:
+    start = None if opens.start is None else ceil(opens.start, timeframe)
+    return OpenRange(start, ceil(opens.end, timeframe))
+
+
+def ceil(moment: datetime, timeframe: Timeframe) -> datetime:
+    """Return the first open time that is not before `moment`."""
     return timeframe.floor(moment - RESOLUTION) + timeframe.length

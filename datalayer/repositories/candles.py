@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 
 from datalayer.db.copy_columns import Column
 from datalayer.db.staged_write import WriteTarget
-from datalayer.domain.steps import PriceType, from_steps
+from datalayer.domain.moments import utc_moment
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.write_counts import WriteCounts
+from datalayer.errors import InvalidInputError
 from datalayer.repositories.batches import write_batch
-from datalayer.repositories.candle_queries import COLUMN_TYPES, UNKNOWN_COUNT, candle_query
+from datalayer.repositories.candle_alignment import (
+    aligned,
+    aligned_selections,
+    distinct,
+    separate_selections,
+    with_candles_before,
+)
+from datalayer.repositories.candle_frames import (
+    PRICES,
+    FillPolicy,
+    FrameShape,
+    candle_frame,
+    chosen_columns,
+    filled,
+)
+from datalayer.repositories.candle_queries import CandleSelection, OpenRange, ceil
+from datalayer.repositories.candle_reads import CandleReader
 from datalayer.repositories.frames import (
     check_columns,
     check_grid,
@@ -23,21 +41,29 @@ from datalayer.repositories.frames import (
     utc_times,
 )
 from datalayer.repositories.instruments import InstrumentRepository
-from datalayer.repositories.moments import visible_range
-from datalayer.repositories.scale_guard import copy_out_scaled
+from datalayer.repositories.moments import last_rows, visible_range
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
+    from datalayer.domain.steps import PriceType
 
-CandleSource: TypeAlias = Literal["stored", "aggregate", "generated"]
-"""Where candles come from: stored at that timeframe; a continuous aggregate of 1s candles; lower stored candles."""
+CandleSource: TypeAlias = Literal["best", "stored", "aggregate", "generated"]
+"""Where candles come from.
 
-_PRICES: Final = ("open", "high", "low", "close")
+- `stored`: stored at that timeframe, by an exchange or an import.
+- `aggregate`: the continuous aggregate of stored 1s candles (not for 1s), in which what was written behind its last refresh is
+  missing until the next.
+- `generated`: rolled up now from lower stored candles (not for 1s). Each candle is made of one timeframe: the one that has
+  something for most of its minutes, and the finest of those that have as many.
+- `best`: for each open time the first of these three that has it. An aggregate is passed over where its 1s candles were
+  written to since it was materialised, or have a hole that longer stored candles do not have.
+"""
+
 _INT4_MAX: Final = 2**31 - 1
 _TARGET: Final = WriteTarget(
     table="candles",
@@ -100,7 +126,10 @@ class CandleRepository:
         end: datetime | None = None,
         limit: int | None = None,
         as_of: datetime | None = None,
-        source: CandleSource = "stored",
+        columns: Sequence[str] | None = None,
+        include_forming: bool = False,
+        fill: FillPolicy | None = None,
+        source: CandleSource = "best",
         price_type: PriceType = "float",
     ) -> pd.DataFrame:
         """Return closed candles whose open time is in `[start, end)`.
@@ -112,41 +141,159 @@ class CandleRepository:
             end: aware, excluded; None: to the last visible one.
             limit: only the last so many.
             as_of: what was closed at this time, aware: `ts + timeframe <= as_of`. None: now.
-            source: "stored"; "aggregate", the continuous aggregate of stored 1s candles (not for 1s), in which what was
-                written behind its last refresh is missing until the next; or "generated", rolled up now from lower
-                stored candles. Each generated candle is made of one timeframe: the one whose candles cover the widest
-                part of it, and the finest of those that cover the same.
-            price_type: prices and sizes as float64, as `Decimal` objects, or as int64 steps ("fixed").
+            columns: some of open, high, low, close, volume, trade_count, source, in this order; None: all of them.
+            include_forming: add the candle that forms at `as_of`, made from what of it is closed at lower timeframes, and
+                a column is_forming (bool). It counts for `limit`.
+            fill: None: missing candles are absent. "nan": they are rows without values. "previous": rows at the last close
+                before, with volume 0 and an unknown trade count; rows before any candle stay without values. "refuse":
+                they are an error. Missing is what lies between `start` (None: the first row) and the end of what is
+                asked for (neither `end` nor `as_of`: the last row).
+            source: see `CandleSource`.
+            price_type: prices and volume as float64, as `Decimal` objects, or as int64 steps ("fixed").
 
         Returns:
             A frame indexed by open time `timestamp` (datetime64[us, UTC], ascending, unique) with columns open, high,
-            low, close, volume and trade_count (Int64; NA: unknown, also of a rolled-up candle if of any part). Minutes
-            that nobody recorded are absent. Empty with the same columns and dtypes if there is nothing. `attrs` has
-            symbol, timeframe and source.
+            low, close in the quote asset and volume in the base asset, trade_count (Int64; NA: unknown, also of a rolled-up
+            candle if of any part) and source (category: stored, aggregate, generated, forming, filled). Empty with the
+            same columns and dtypes if there is nothing. `attrs` has symbol and timeframe. Steps are Int64 where rows are
+            filled.
 
         Raises:
-            InvalidInputError: symbol unknown, a time naive, `end` before `start`, or there is no such source.
+            InvalidInputError: symbol unknown, a time naive, `end` before `start`, an unknown column or policy, or there is
+                no such source for the timeframe.
+            MissingDataError: `fill` is "refuse" and candles are missing; names the intervals.
             DatabaseError: the server refuses.
         """
         length = Timeframe.parse(timeframe)
-        opens = visible_range(start, end, as_of, length=length.length)
-        instrument, columns = await copy_out_scaled(
-            self._conn,
-            self._instruments,
-            symbol,
-            lambda found: candle_query(found, length, source, opens, limit),
-            COLUMN_TYPES,
+        _check_choices(length, source, fill, limit)
+        shape = FrameShape(chosen_columns(columns), price_type, include_forming)
+        moment = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
+        first, last = visible_range(start, end, moment, length=length.length)
+        forming = include_forming and (end is None or length.floor(moment) < end)
+        chosen = CandleSelection(
+            length, (OpenRange(first, last),), limit, shape.values, moment if forming else None
         )
-        frame = _candle_frame(columns, instrument, price_type, turn=limit is not None)
-        frame.attrs = {"symbol": instrument.symbol, "timeframe": length.label, "source": source}
-        return frame
+        reader = CandleReader(self._conn, self._instruments, symbol)
+        frame = candle_frame((await reader.read([chosen], source))[length], reader.instrument, length, shape)
+        if fill is None:
+            return frame
+        grid = (
+            None if first is None else ceil(first, length),
+            None if end is as_of is None else ceil(last, length),
+        )
+        before = (
+            await self._close_before(reader, grid[0], chosen, source, price_type)
+            if fill == "previous"
+            else None
+        )
+        complete = filled(frame, length, fill, grid, before)
+        return complete if limit is None else complete.iloc[max(len(complete) - limit, 0) :]
+
+    async def query_multi_timeframe_ohlcv(
+        self,
+        symbol: str,
+        timeframes: Sequence[Timeframe | str],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int | None = None,
+        as_of: datetime | None = None,
+        align: bool = True,
+        include_forming: bool = False,
+        source: CandleSource = "best",
+        price_type: PriceType = "float",
+    ) -> dict[str, pd.DataFrame]:
+        """Return candles of several timeframes, side by side at the same moments, or as they are.
+
+        What is stored is read in one round trip for all timeframes; what is not is asked for in a second one.
+
+        Aligned, all frames have the same index: the moments at which a candle of the shortest timeframe closed. Row by row
+        they show, for each timeframe, the last candle that was closed at that moment: the hour that opened at 09:00 is in
+        no row before 10:00. Where candles are missing the last one stays in view; `open_time` tells how old it is.
+
+        Args:
+            symbol: a registered instrument, in any known spelling.
+            timeframes: at least one, each once.
+            start: first open time of the shortest timeframe (aligned) or of each (not aligned), aware, included.
+            end: aware, excluded; None: to the last visible one.
+            limit: only the last so many rows; not aligned, of each timeframe.
+            as_of: what was closed at this time, aware. None: now.
+            align: see above.
+            include_forming: not aligned only: add the candles that form, see `query_ohlcv_data`.
+            source: see `CandleSource`; 1s candles are always the stored ones.
+            price_type: as for `query_ohlcv_data`.
+
+        Returns:
+            By label (as in `5m`), in the order of `timeframes`. Not aligned: as from `query_ohlcv_data`. Aligned: indexed by
+            moment `timestamp` (datetime64[us, UTC], ascending, unique), with a column open_time (datetime64[us, UTC]; NaT:
+            none was closed yet) before those of `query_ohlcv_data`; steps are Int64 then. Empty if there is nothing.
+
+        Raises:
+            InvalidInputError: symbol unknown, a time naive, `end` before `start`, no timeframe or one twice, or forming
+                candles are asked for side by side with closed ones.
+            DatabaseError: the server refuses.
+        """
+        lengths = distinct(timeframes)
+        _check_choices(max(lengths), source, None, limit)
+        moment = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
+        shape = FrameShape(chosen_columns(None), price_type, include_forming and not align)
+        reader = CandleReader(self._conn, self._instruments, symbol)
+        if not align:
+            forming_at = moment if include_forming else None
+            chosen = separate_selections(lengths, (start, end), limit, moment, forming_at)
+            found = await reader.read(chosen, source)
+            frames = {t: candle_frame(found[t], reader.instrument, t, shape) for t in lengths}
+            return {t.label: frame for t, frame in frames.items()}
+        if include_forming:
+            hint = "aligned rows show closed candles only; use align=False"
+            raise InvalidInputError("include_forming", include_forming, hint)
+        chosen = aligned_selections(lengths, (start, end), limit, moment)
+        found = await reader.read(chosen, source)
+        base = min(lengths)
+        moments = pd.DatetimeIndex(found[base].times, tz="UTC", name="timestamp") + base.length
+        if len(moments):
+            for selection in chosen[1:]:
+                known = found[selection.timeframe]
+                found[selection.timeframe] = await with_candles_before(
+                    reader, selection, known, moments[0], source
+                )
+        return {
+            t.label: aligned(candle_frame(found[t], reader.instrument, t, shape), t, moments) for t in lengths
+        }
+
+    async def _close_before(
+        self,
+        reader: CandleReader,
+        first: datetime | None,
+        chosen: CandleSelection,
+        source: str,
+        price_type: PriceType,
+    ) -> pd.DataFrame | None:
+        if first is None:
+            return None
+        close = CandleSelection(chosen.timeframe, (OpenRange(None, first),), 1, ("close",))
+        earlier = (await reader.read([close], source))[chosen.timeframe]
+        shape = FrameShape(("close",), price_type, has_forming=False)
+        return candle_frame(earlier, reader.instrument, chosen.timeframe, shape)
+
+
+def _check_choices(timeframe: Timeframe, source: str, fill: str | None, limit: int | None) -> None:
+    last_rows(limit, ("ts",))  # refuses a negative one
+    if source not in get_args(CandleSource):
+        raise InvalidInputError("source", source, f"use one of {', '.join(get_args(CandleSource))}")
+    if fill is not None and fill not in get_args(FillPolicy):
+        raise InvalidInputError("fill", fill, f"use one of {', '.join(get_args(FillPolicy))}, or None")
+    if timeframe is Timeframe.S1 and source in {"aggregate", "generated"}:
+        raise InvalidInputError(
+            "source", source, "1s is the lowest timeframe, nothing rolls up to it; use 'stored'"
+        )
 
 
 def _candle_columns(frame: pd.DataFrame, instrument: Instrument, timeframe: Timeframe) -> list[Column]:
-    check_columns(frame, [*_PRICES, "volume"])
+    check_columns(frame, [*PRICES, "volume"])
     times = utc_times(frame)
     check_grid(times, timeframe.value)
-    prices = [step_column(frame, name, instrument.price_scale) for name in _PRICES]
+    prices = [step_column(frame, name, instrument.price_scale) for name in PRICES]
     volume = step_column(frame, "volume", instrument.size_scale)
     _check_candles(frame, *(column.data for column in prices), volume.data)
     return [Column("ts", "timestamptz", times), *prices, volume, _trade_counts(frame)]
@@ -163,17 +310,3 @@ def _trade_counts(frame: pd.DataFrame) -> Column:
     if "trade_count" in frame.columns:
         return integer_column(frame, "trade_count", "int4", allowed=(0, _INT4_MAX), nullable=True)
     return Column("trade_count", "int4", np.zeros(len(frame), np.int32), np.zeros(len(frame), bool))
-
-
-def _candle_frame(
-    columns: dict[str, Column], instrument: Instrument, price_type: PriceType, *, turn: bool
-) -> pd.DataFrame:
-    values = {name: column.data[::-1] if turn else column.data for name, column in columns.items()}
-    scales = dict.fromkeys(_PRICES, instrument.price_scale) | {"volume": instrument.size_scale}
-    data: dict[str, Any] = {
-        name: from_steps(values[name], scale, price_type) for name, scale in scales.items()
-    }
-    counts = values["trade_count"]
-    data["trade_count"] = pd.arrays.IntegerArray(counts.copy(), counts == UNKNOWN_COUNT)
-    index = pd.DatetimeIndex(values["ts"], tz="UTC", name="timestamp")
-    return pd.DataFrame(data, index=index)

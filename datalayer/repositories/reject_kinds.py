@@ -74,6 +74,7 @@ class Candles:
             self.validator.instrument.symbol,
             self.timeframe,
             start=ts,
+            source="stored",
             as_of=ts + self.timeframe.length,
             price_type="decimal",
         )

@@ -1,0 +1,171 @@
+"""Frames of candles: from counts of steps, with a policy for what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from datalayer.domain.steps import PriceType, from_steps
+from datalayer.errors import InvalidInputError, MissingDataError
+from datalayer.repositories.candle_queries import UNKNOWN_COUNT, VALUES
+from datalayer.repositories.candle_reads import SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+    from datalayer.domain.instrument import Instrument
+    from datalayer.domain.timeframe import Timeframe
+    from datalayer.repositories.candle_reads import CandleColumns
+
+FillPolicy: TypeAlias = Literal["nan", "previous", "refuse"]
+"""What becomes of missing candles: rows without values; rows at the last close with volume 0; an error."""
+
+PRICES: Final = ("open", "high", "low", "close")
+COLUMNS: Final = (*VALUES, "source")
+_SOURCE: Final = pd.CategoricalDtype([*SOURCES])
+
+
+@dataclass(frozen=True, slots=True)
+class FrameShape:
+    """Which columns a frame of candles has, and in which form.
+
+    Attributes:
+        columns: some of `COLUMNS`, in this order.
+        price_type: of prices and volume.
+        has_forming: whether a column `is_forming` comes after them.
+    """
+
+    columns: tuple[str, ...]
+    price_type: PriceType
+    has_forming: bool
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """What has to be read for it."""
+        return tuple(name for name in VALUES if name in self.columns) or ("close",)
+
+
+def chosen_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns to give.
+
+    Raises:
+        InvalidInputError: one is unknown or named twice, or it is a single text.
+    """
+    names = COLUMNS if columns is None else tuple(columns)
+    wrong = [name for name in names if name not in COLUMNS]
+    if wrong or isinstance(columns, str) or len(set(names)) < len(names):
+        raise InvalidInputError("columns", columns, f"give a list of some of {', '.join(COLUMNS)}, each once")
+    return names
+
+
+def candle_frame(
+    candles: CandleColumns, instrument: Instrument, timeframe: Timeframe, shape: FrameShape
+) -> pd.DataFrame:
+    """Return candles as `query_ohlcv_data` gives them."""
+    scales = dict.fromkeys(PRICES, instrument.price_scale) | {"volume": instrument.size_scale}
+    data: dict[str, Any] = {}
+    for name in shape.columns:
+        if name in scales:
+            data[name] = from_steps(candles.steps[name], scales[name], shape.price_type)
+        elif name == "trade_count":
+            counts = candles.steps[name]
+            data[name] = pd.arrays.IntegerArray(counts.copy(), counts == UNKNOWN_COUNT)
+        else:
+            data[name] = pd.Categorical.from_codes(candles.origins, dtype=_SOURCE)
+    if shape.has_forming:
+        data["is_forming"] = candles.origins == SOURCES.index("forming")
+    frame = pd.DataFrame(data, index=pd.DatetimeIndex(candles.times, tz="UTC", name="timestamp"))
+    frame.attrs = {"symbol": instrument.symbol, "timeframe": timeframe.label}
+    return frame
+
+
+def filled(
+    frame: pd.DataFrame,
+    timeframe: Timeframe,
+    policy: FillPolicy,
+    within: tuple[datetime | None, datetime | None],
+    before: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Return the frame with a row for every open time, or refuse what is missing.
+
+    Args:
+        frame: candles, ascending.
+        timeframe: their length.
+        policy: see `FillPolicy`.
+        within: first open time, and end of the open times, both on the grid; None: of the first or last row.
+        before: the last candle before `within`, from which `previous` goes on; None or empty: there is none.
+
+    Raises:
+        MissingDataError: the policy is `refuse` and candles are missing.
+    """
+    grid = _grid(frame, timeframe, within)
+    missing = ~grid.isin(frame.index)
+    if not missing.any():
+        return frame
+    if policy == "refuse":
+        intervals = _intervals(grid[missing], timeframe)
+        raise MissingDataError(frame.attrs["symbol"], timeframe.label, intervals)
+    result = _with_rows(frame, grid)
+    if "source" in result:
+        result.loc[missing, "source"] = "filled"
+    if "is_forming" in result:
+        result["is_forming"] = np.where(missing, False, result["is_forming"]).astype(bool)  # noqa: FBT003
+    if policy == "previous":
+        _carry_forward(result, missing, before)
+    result.attrs = frame.attrs
+    return result
+
+
+def _grid(
+    frame: pd.DataFrame, timeframe: Timeframe, within: tuple[datetime | None, datetime | None]
+) -> pd.DatetimeIndex:
+    start, end = within
+    first = frame.index[0] if start is None and len(frame) else start
+    last = frame.index[-1] + timeframe.length if end is None and len(frame) else end
+    if first is None or last is None:
+        return frame.index[:0]  # type: ignore[return-value]
+    return pd.date_range(first, last, freq=timeframe.offset, inclusive="left", name="timestamp", unit="us")
+
+
+def _intervals(missing: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[tuple[datetime, datetime], ...]:
+    times: NDArray[np.datetime64] = missing.tz_localize(None).to_numpy()
+    step = np.timedelta64(timeframe.value, "s")
+    runs = np.split(times, np.flatnonzero(np.diff(times) != step) + 1)
+    ends = [(run[0].item(), (run[-1] + step).item()) for run in runs]
+    return tuple((start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)) for start, end in ends)
+
+
+def _with_rows(frame: pd.DataFrame, grid: pd.DatetimeIndex) -> pd.DataFrame:
+    return nullable(frame).reindex(grid)
+
+
+def nullable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with integers that may be missing."""
+    # Integers would turn into floats where a row has none, and steps beyond 2**53 into other steps.
+    integers = [name for name in frame.columns if frame[name].dtype == np.int64]
+    return frame.astype(dict.fromkeys(integers, "Int64"))
+
+
+def _carry_forward(frame: pd.DataFrame, missing: NDArray[np.bool_], before: pd.DataFrame | None) -> None:
+    """Put the last close into the prices of missing rows, and a volume of 0; rows before any candle stay empty."""
+    if "close" not in frame:
+        return
+    close = frame["close"]
+    if before is not None and len(before) and missing[0]:
+        close = close.copy()
+        close.iloc[0] = before["close"].iloc[-1]
+    last = close.ffill()
+    known = missing & last.notna().to_numpy()
+    for name in PRICES:
+        if name in frame:
+            frame.loc[known, name] = last[known]
+    if "volume" in frame:
+        zero = last[known] * 0
+        frame.loc[known, "volume"] = zero

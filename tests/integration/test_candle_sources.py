@@ -1,0 +1,227 @@
+"""Which place each candle comes from, what becomes of missing ones, and candles that still form."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import text
+
+from datalayer.db.aggregates import refresh_aggregates
+from datalayer.domain.timeframe import Timeframe
+from datalayer.errors import InvalidInputError, MissingDataError
+from datalayer.repositories import CandleRepository, InstrumentRepository
+from tests.market_files import market_frame
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+BTC = "BTC/USDT"
+START = datetime(2024, 8, 8, tzinfo=UTC)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+@pytest.fixture
+async def candles(conn: AsyncConnection) -> CandleRepository:
+    await InstrumentRepository(conn).ensure(BTC, 2, 6)
+    return CandleRepository(conn)
+
+
+def flat(count: int, timeframe: Timeframe, price: float, start: datetime = START) -> pd.DataFrame:
+    """Candles of one price, so that a price tells where a candle was made from."""
+    index = pd.date_range(start, periods=count, freq=timeframe.length, unit="us", name="timestamp")
+    prices = dict.fromkeys(("open", "high", "low", "close"), price)
+    return pd.DataFrame(prices | {"volume": 1.0}, index=index)
+
+
+def told(frame: pd.DataFrame) -> list[tuple[float, str]]:
+    return list(zip(frame["close"], frame["source"].astype(str), strict=True))
+
+
+async def test_stored_comes_before_aggregated_and_that_before_generated(candles: CandleRepository) -> None:
+    await candles.upsert_candles(BTC, "1s", flat(600, Timeframe.S1, 1, START + 5 * MINUTE))
+    await candles.upsert_candles(BTC, "1m", flat(15, Timeframe.M1, 2))
+    await candles.upsert_candles(BTC, "5m", flat(1, Timeframe.M5, 3, START + 10 * MINUTE))
+    as_of = START + HOUR
+    five = await candles.query_ohlcv_data(BTC, "5m", as_of=as_of)
+    assert told(five) == [(2, "generated"), (1, "aggregate"), (3, "stored")]
+    assert five.index.to_list() == [START, START + 5 * MINUTE, START + 10 * MINUTE]
+    assert told(await candles.query_ohlcv_data(BTC, "5m", as_of=as_of, limit=2)) == told(five)[1:]
+    assert (
+        told(await candles.query_ohlcv_data(BTC, "5m", as_of=as_of, end=START + 10 * MINUTE))
+        == told(five)[:2]
+    )
+    inside = await candles.query_ohlcv_data(BTC, "5m", as_of=as_of, start=START + SECOND)
+    assert told(inside) == told(five)[1:]
+    assert told(await candles.query_ohlcv_data(BTC, "5m", as_of=as_of, limit=0)) == []
+
+
+async def test_the_last_candles_are_found_behind_a_long_gap(candles: CandleRepository) -> None:
+    await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 1))
+    await candles.upsert_candles(BTC, "1h", flat(1, Timeframe.H1, 2, START + 40 * 24 * HOUR))
+    hours = await candles.query_ohlcv_data(BTC, "1h", limit=5, as_of=START + 50 * 24 * HOUR)
+    assert told(hours) == [(1, "generated"), (2, "stored")]
+
+
+async def test_an_aggregate_with_a_hole_gives_way_to_what_has_none(candles: CandleRepository) -> None:
+    """Seconds of an hour but for 20 minutes in which the feed was away; the exchange's minutes were loaded later."""
+    await candles.upsert_candles(BTC, "1s", flat(1200, Timeframe.S1, 1))
+    await candles.upsert_candles(BTC, "1s", flat(1200, Timeframe.S1, 1, START + 40 * MINUTE))
+    alone = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)
+    assert told(alone) == [(1, "aggregate")]
+    await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 2))
+    whole = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)
+    assert told(whole) == [(2, "generated")]
+    assert whole["volume"].to_list() == [60.0]
+
+
+async def test_silent_seconds_are_no_hole(candles: CandleRepository) -> None:
+    await candles.upsert_candles(BTC, "1s", flat(3600, Timeframe.S1, 1).iloc[::7])
+    await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 2))
+    assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)) == [(1, "aggregate")]
+
+
+async def test_what_was_materialised_before_a_late_write_is_not_given_out(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await InstrumentRepository(conn).ensure(BTC, 2, 6)
+        await CandleRepository(conn).upsert_candles(BTC, "1s", flat(7200, Timeframe.S1, 1))
+    await refresh_aggregates(engine, "candles", START, START + 4 * HOUR)
+    late = flat(1, Timeframe.S1, 9, START + 30 * MINUTE)
+    as_of = START + 4 * HOUR
+    async with engine.begin() as conn:
+        candles = CandleRepository(conn)
+        await candles.upsert_candles(BTC, "1s", late)
+        await conn.execute(text("DELETE FROM dirty_ranges"))
+        stale = await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)
+        assert stale["high"].to_list() == [1, 1]
+        assert (stale["source"] == "aggregate").all()
+        await conn.execute(
+            text("INSERT INTO dirty_ranges (relation, start_ts, end_ts) VALUES ('candles', :start, :end)"),
+            {"start": late.index[0], "end": late.index[0] + SECOND},
+        )
+        fresh = await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)
+    assert fresh["high"].to_list() == [9, 1]
+    assert fresh["source"].to_list() == ["generated", "aggregate"]
+
+
+async def test_the_candle_that_forms_is_given_on_request_and_marked(candles: CandleRepository) -> None:
+    await candles.upsert_candles(BTC, "1s", flat(200, Timeframe.S1, 1))
+    await candles.upsert_candles(BTC, "1m", flat(10, Timeframe.M1, 2))
+    # What an exchange stored of a candle that was not over is no reason to show it as closed, nor as forming.
+    await candles.upsert_candles(BTC, "5m", flat(1, Timeframe.M5, 3))
+    as_of = START + timedelta(seconds=150, microseconds=7)
+    assert (await candles.query_ohlcv_data(BTC, "5m", as_of=as_of)).empty
+    forming = await candles.query_ohlcv_data(BTC, "5m", as_of=as_of, include_forming=True)
+    assert told(forming) == [(1, "forming")]
+    assert forming["volume"].to_list() == [150.0]
+    assert forming["is_forming"].to_list() == [True]
+    closed = await candles.query_ohlcv_data(BTC, "1m", as_of=as_of, include_forming=True)
+    assert closed["is_forming"].to_list() == [False, False, True]
+    assert closed.index[-1] == START + 2 * MINUTE
+    assert len(await candles.query_ohlcv_data(BTC, "1m", as_of=as_of, include_forming=True, limit=1)) == 1
+    for bounds in ({"end": START}, {"start": START + 5 * MINUTE}):
+        assert (
+            await candles.query_ohlcv_data(BTC, "5m", as_of=as_of, include_forming=True, **bounds)  # type: ignore[arg-type]
+        ).empty
+    seconds = await candles.query_ohlcv_data(BTC, "1s", as_of=as_of, include_forming=True)
+    assert not seconds["is_forming"].any()
+    empty = await candles.query_ohlcv_data(BTC, "5m", as_of=START, include_forming=True)
+    assert str(empty["is_forming"].dtype) == "bool"
+
+
+async def test_a_forming_candle_is_made_of_what_covers_it_best(candles: CandleRepository) -> None:
+    await candles.upsert_candles(BTC, "1s", flat(30, Timeframe.S1, 1, START + 3 * MINUTE))
+    await candles.upsert_candles(BTC, "1m", flat(3, Timeframe.M1, 2))
+    forming = await candles.query_ohlcv_data(
+        BTC, "5m", as_of=START + timedelta(seconds=210), include_forming=True
+    )
+    assert told(forming) == [(2, "forming")]
+
+
+async def test_columns_are_chosen_and_ordered(candles: CandleRepository) -> None:
+    await candles.upsert_candles(BTC, "1m", flat(3, Timeframe.M1, 1))
+    frame = await candles.query_ohlcv_data(BTC, "1m", columns=["volume", "close"])
+    assert frame.columns.to_list() == ["volume", "close"]
+    assert frame.dtypes.astype(str).to_list() == ["float64", "float64"]
+    assert len(await candles.query_ohlcv_data(BTC, "1m", columns=["source"])) == 3
+    assert (await candles.query_ohlcv_data(BTC, "1m", columns=[])).shape == (3, 0)
+    for wrong in (["price"], "close", ["close", "close"]):
+        with pytest.raises(InvalidInputError, match="open, high, low, close, volume, trade_count, source"):
+            await candles.query_ohlcv_data(BTC, "1m", columns=wrong)
+
+
+@pytest.fixture
+async def gappy(candles: CandleRepository) -> CandleRepository:
+    """Minutes 0, 1, 4 and 5, at rising prices."""
+    frame = pd.concat([flat(1, Timeframe.M1, 1.25 + n, START + n * MINUTE) for n in (0, 1, 4, 5)])
+    await candles.upsert_candles(BTC, "1m", frame)
+    return candles
+
+
+async def test_missing_candles_are_absent_unless_a_policy_is_chosen(gappy: CandleRepository) -> None:
+    query: dict[str, Any] = {"start": START - 2 * MINUTE, "end": START + 8 * MINUTE}
+    assert len(await gappy.query_ohlcv_data(BTC, "1m", **query)) == 4
+    nan = await gappy.query_ohlcv_data(BTC, "1m", fill="nan", **query)
+    assert nan.index.to_list() == [START + n * MINUTE for n in range(-2, 8)]
+    np.testing.assert_array_equal(
+        nan["close"], [np.nan, np.nan, 1.25, 2.25, np.nan, np.nan, 5.25, 6.25, np.nan, np.nan]
+    )
+    assert nan["source"].to_list() == [
+        *["filled"] * 2,
+        *["stored"] * 2,
+        *["filled"] * 2,
+        *["stored"] * 2,
+        *["filled"] * 2,
+    ]
+    previous = await gappy.query_ohlcv_data(BTC, "1m", fill="previous", **query)
+    np.testing.assert_array_equal(
+        previous["high"], [np.nan, np.nan, 1.25, 2.25, 2.25, 2.25, 5.25, 6.25, 6.25, 6.25]
+    )
+    np.testing.assert_array_equal(previous["volume"], [np.nan, np.nan, 1, 1, 0, 0, 1, 1, 0, 0])
+    assert previous["trade_count"].isna().all()
+    later = await gappy.query_ohlcv_data(
+        BTC, "1m", fill="previous", start=START + 3 * MINUTE, limit=2, end=START + 5 * MINUTE
+    )
+    assert later["close"].to_list() == [2.25, 5.25]
+    with pytest.raises(
+        MissingDataError,
+        match=r"BTC/USDT 1m has no candles in \[2024-08-08T00:02:00\+00:00, 2024-08-08T00:04",
+    ) as refused:
+        await gappy.query_ohlcv_data(BTC, "1m", fill="refuse")
+    assert refused.value.intervals == ((START + 2 * MINUTE, START + 4 * MINUTE),)
+    whole = await gappy.query_ohlcv_data(BTC, "1m", fill="refuse", end=START + 2 * MINUTE)
+    assert len(whole) == 2
+
+
+async def test_filled_rows_keep_steps_and_decimals_exact(gappy: CandleRepository) -> None:
+    steps = await gappy.query_ohlcv_data(BTC, "1m", fill="previous", price_type="fixed")
+    assert steps["close"].dtype == "Int64"
+    assert steps["close"].to_list() == [125, 225, 225, 225, 525, 625]
+    assert steps["volume"].to_list() == [1_000_000, 1_000_000, 0, 0, 1_000_000, 1_000_000]
+    decimals = await gappy.query_ohlcv_data(BTC, "1m", fill="previous", price_type="decimal")
+    assert decimals["open"].iloc[2] == Decimal("2.25")
+    missing = await gappy.query_ohlcv_data(BTC, "1m", fill="nan", price_type="fixed")
+    assert missing["open"].isna().to_list() == [False, False, True, True, False, False]
+    with pytest.raises(InvalidInputError, match="nan, previous, refuse, or None"):
+        await gappy.query_ohlcv_data(BTC, "1m", fill="zero")  # type: ignore[arg-type]
+    assert (await gappy.query_ohlcv_data(BTC, "1m", fill="nan", end=START)).empty
+
+
+async def test_the_real_seconds_give_the_official_minutes_by_themselves(candles: CandleRepository) -> None:
+    seconds = market_frame("ohlcv/binance_spot_BTCUSDT_1s_derived_from_trades_20240808-09.parquet")
+    official = market_frame("ohlcv/binance_spot_BTCUSDT_1m_2024.parquet")
+    seconds["volume"] = seconds["volume"].round(6)
+    await candles.upsert_candles(BTC, "1s", seconds)
+    begin, end = datetime(2024, 8, 8, 23, 55, tzinfo=UTC), datetime(2024, 8, 9, 0, 5, tzinfo=UTC)
+    made = await candles.query_ohlcv_data(BTC, "1m", start=begin, end=end, fill="refuse")
+    pd.testing.assert_frame_equal(
+        made[["open", "high", "low", "close", "volume"]],
+        official.loc[begin : end - MINUTE],
+        check_exact=True,
+        check_freq=False,
+    )
+    assert (made["source"] == "aggregate").all()
