@@ -96,7 +96,7 @@ class Stopwatch:
 @asynccontextmanager
 async def benchmark_engine() -> AsyncIterator[AsyncEngine]:
     """An engine on a database of its own, migrated: on the server of DATALAYER_TEST_URL, else embedded."""
-    configured = os.environ.pop("DATALAYER_TEST_URL", None)
+    configured = os.environ.get("DATALAYER_TEST_URL")
     if configured is None:
         with EmbeddedTimescale() as embedded:
             async with _migrated(embedded.url) as engine:

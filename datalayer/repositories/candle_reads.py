@@ -132,13 +132,16 @@ class CandleReader:
         return {chosen.timeframe: found[chosen.timeframe].last(chosen.limit) for chosen in wanted}
 
     async def _first(self, wanted: Sequence[CandleSelection], source: str) -> dict[Timeframe, CandleColumns]:
-        if source in {"best", "stored"}:
-            return await self._query(wanted, "stored", lambda chosen: stored_query(self.instrument, chosen))
-        if source == "aggregate":
-            return await self._query(
-                wanted, "aggregate", lambda chosen: aggregate_query(self.instrument, chosen)
-            )
-        return {chosen.timeframe: await self._generated(chosen) for chosen in wanted}
+        made = [chosen for chosen in wanted if chosen.timeframe is not Timeframe.S1]
+        stored = wanted if source in {"best", "stored"} else [c for c in wanted if c not in made]
+        found = {}
+        if stored:
+            found = await self._query(stored, "stored", lambda chosen: stored_query(self.instrument, chosen))
+        if source == "aggregate" and made:
+            found |= await self._query(made, "aggregate", lambda c: aggregate_query(self.instrument, c))
+        if source == "generated":
+            found |= {chosen.timeframe: await self._generated(chosen) for chosen in made}
+        return found
 
     async def _add_aggregates(
         self, wanted: Sequence[CandleSelection], found: dict[Timeframe, CandleColumns]

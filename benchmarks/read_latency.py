@@ -1,0 +1,139 @@
+"""Latencies of the reads that a live system repeats, at few and at many stored rows, compressed and not.
+
+    DATALAYER_TEST_URL=postgresql+asyncpg://… python -m benchmarks.read_latency [--rows 1000000,50000000] [--runs 200] [--quick]
+
+Says something on a native server only. Rows are 1s candles of four instruments, made by the server itself, with all
+aggregates refreshed; one day of order books, two a second and twenty levels deep, for one of them.
+
+Predictions for a native server, 2 cores, written down before the first run: the last 500 candles p95 3 ms, seven timeframes
+side by side 18 ms (half of it planning six nested aggregates), a minute of books 4 ms; 1.1 times as much at 50 million rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from benchmarks.harness import SYMBOL, benchmark_engine
+from datalayer.db.aggregates import AGGREGATES
+from datalayer.domain.timeframe import Timeframe
+from datalayer.repositories import CandleRepository, InstrumentRepository, OrderBookRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+OTHERS = ("ETH/USDT", "SOL/USDT", "XRP/USDT")
+END = datetime(2024, 9, 1, tzinfo=UTC)
+BOOKS = 172_800
+CANDLES = """
+    INSERT INTO candles (instrument_id, timeframe, ts, open, high, low, close, volume, trade_count)
+    SELECT i.id, 1, ts, 6000000 + n % 977, 6000990, 5999900, 6000000 + n % 983, n % 100000, n % 50
+    FROM instruments AS i, generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz), INTERVAL '1 second')
+        WITH ORDINALITY AS seconds (ts, n) WHERE ts < CAST(:end AS timestamptz)
+"""
+BOOK_ROWS = """
+    INSERT INTO order_books (instrument_id, ts, bid_prices, bid_sizes, ask_prices, ask_sizes, best_bid, best_ask,
+        bid_volume, ask_volume, last_update_id)
+    SELECT i.id, CAST(:end AS timestamptz) - n * INTERVAL '500 ms',
+        ARRAY(SELECT 6000000 - level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level + n % 7 FROM generate_series(0, 19) AS level),
+        ARRAY(SELECT 6000001 + level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level FROM generate_series(0, 19) AS level),
+        6000000, 6000001, 20190 + 20 * (n % 7), 20190, n
+    FROM instruments AS i, generate_series(1, :books) AS n WHERE i.symbol = :symbol
+"""
+
+
+async def fill(engine: AsyncEngine, rows: int) -> None:
+    symbols = (SYMBOL, *OTHERS)
+    async with engine.begin() as conn:
+        for symbol in symbols:
+            await InstrumentRepository(conn).ensure(symbol, 2, 6)
+    left, day = rows // len(symbols), timedelta(days=7)
+    end = END
+    while left > 0:
+        seconds = min(left, int(day.total_seconds()))
+        async with engine.begin() as conn:
+            await conn.execute(text(CANDLES), {"start": end - timedelta(seconds=seconds), "end": end})
+        end, left = end - timedelta(seconds=seconds), left - seconds
+    async with engine.begin() as conn:
+        await conn.execute(text(BOOK_ROWS), {"end": END, "books": BOOKS, "symbol": SYMBOL})
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit.connect() as conn:
+        for family in AGGREGATES.values():
+            for aggregate in family:
+                await conn.execute(
+                    text(f"CALL refresh_continuous_aggregate('{aggregate.name}', NULL, '{END:%Y-%m-%d}')")
+                )
+        await conn.execute(text("VACUUM ANALYZE"))
+
+
+async def compress(engine: AsyncEngine) -> None:
+    names = ["candles", "order_books", *(a.name for family in AGGREGATES.values() for a in family)]
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        for name in names:
+            await conn.execute(
+                text(f"SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('{name}') AS c")
+            )
+        await conn.execute(text("VACUUM ANALYZE"))
+
+
+def reads(conn: AsyncConnection) -> dict[str, Callable[[], Awaitable[Any]]]:
+    candles, books = CandleRepository(conn), OrderBookRepository(conn)
+    minute = END - timedelta(minutes=1)
+    return {
+        "last 500 candles, 1s": lambda: candles.query_ohlcv_data(SYMBOL, "1s", limit=500, as_of=END),
+        "last 500 candles, 1m (aggregate)": lambda: candles.query_ohlcv_data(
+            SYMBOL, "1m", limit=500, as_of=END
+        ),
+        "seven timeframes aligned, 100 rows": lambda: candles.query_multi_timeframe_ohlcv(
+            SYMBOL, list(Timeframe), limit=100, as_of=END
+        ),
+        "a minute of order books": lambda: books.query_orderbook_snapshots(SYMBOL, minute, END, as_of=END),
+    }
+
+
+async def latencies(engine: AsyncEngine, runs: int) -> dict[str, tuple[float, float]]:
+    """Median and 95th percentile in ms, each read in a transaction of its own on a pooled connection."""
+    found: dict[str, list[float]] = {}
+    for _ in range(runs):
+        async with engine.connect() as conn:
+            await conn.exec_driver_sql("SELECT 1")
+            for name, read in reads(conn).items():
+                begin = time.perf_counter()
+                answer = await read()
+                found.setdefault(name, []).append((time.perf_counter() - begin) * 1e3)
+                assert len(answer)
+    return {name: (statistics.median(ms), statistics.quantiles(ms, n=20)[-1]) for name, ms in found.items()}
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="latencies of repeated reads")
+    parser.add_argument("--rows", default="1000000,50000000")
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument(
+        "--quick", action="store_true", help="20,000 rows, 5 runs: shows that it works, says nothing"
+    )
+    chosen = parser.parse_args()
+    sizes = [20_000] if chosen.quick else [int(size) for size in chosen.rows.split(",")]
+    print("| stored 1s candles | read | median ms | p95 ms |\n|---|---|---:|---:|")
+    for rows in sizes:
+        async with benchmark_engine() as engine:
+            await fill(engine, rows)
+            for state in ("as written", "compressed"):
+                if state == "compressed":
+                    await compress(engine)
+                for name, (median, p95) in (
+                    await latencies(engine, 5 if chosen.quick else chosen.runs)
+                ).items():
+                    print(f"| {rows:,}, {state} | {name} | {median:.2f} | {p95:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
