@@ -153,6 +153,19 @@ def test_endless_recursion_ends_in_an_error(folder: Path) -> None:
         assert conn.execute("SELECT count(*) FROM pg_proc WHERE proname = 'f'").fetchone() == (1,)
 
 
+def test_a_fatal_error_of_postgresql_says_so(folder: Path) -> None:
+    other_version = "UPDATE pg_extension SET extversion = '2.17.2' WHERE extname = 'timescaledb'"
+    with EmbeddedTimescale(folder) as embedded:
+        with psycopg.connect(_dsn(embedded), autocommit=True) as conn:
+            conn.execute(other_version)
+            with pytest.raises(psycopg.Error, match="already loaded with a different version"):
+                conn.execute("SELECT count(*) FROM pg_class")
+        with pytest.raises(
+            EmbeddedCrashedError, match=r"exit code 70(?s:.*)ended its session by a fatal error"
+        ):
+            _wait_until_dead(embedded)
+
+
 def test_a_kill_while_the_database_is_being_made_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     def kill(step: str) -> None:
         if step == "creating the database":

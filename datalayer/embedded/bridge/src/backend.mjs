@@ -70,7 +70,7 @@ export class Backend {
       // one call ends where the 8 KiB receive buffer happens to end on a message boundary
       while (this.#fill()) this.#module._interactive_one(Math.min(this.#unread(), MAX_READ), this.#chunk[0])
     } catch (error) {
-      throw new Crash(`${error?.name}: ${error?.message}`, { cause: error })
+      throw new Crash(inWords(error), { cause: error })
     }
     if (this.#failure) throw this.#failure
   }
@@ -196,6 +196,11 @@ export class Backend {
     this.#module.HEAPU8.set(bytes, pointer)
     return pointer
   }
+}
+
+/** A bare exception of the WebAssembly has neither name nor message: so ends what PostgreSQL calls fatal. */
+function inWords(error) {
+  return error?.message ? `${error.name}: ${error.message}` : 'PostgreSQL ended its session by a fatal error'
 }
 
 class Bytes {

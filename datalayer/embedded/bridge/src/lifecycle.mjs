@@ -31,7 +31,7 @@ export class Lifecycle {
     if (this.#ending) return
     this.#ending = true
     const reason = error instanceof Crash ? error.message : `${error.name}: ${error.message}`
-    this.log(`crashed: ${reason} ${(error.cause ?? error).stack?.split('\n').slice(1, 6).map((line) => line.trim()).join(' | ')}`)
+    this.log(`crashed: ${reason} ${((error.cause ?? error).stack ?? '').split('\n').slice(1, 6).map((line) => line.trim()).join(' | ')}`)
     scheduler.stop('57P02', `the embedded TimescaleDB crashed (${reason}); ${this.#afterCrash()}`)
     this.#cleanUp()
     setTimeout(() => process.exit(CRASHED), FLUSH)
