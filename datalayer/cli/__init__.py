@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -47,8 +48,16 @@ def _options(
 
 def main() -> None:
     """Run the command; an error that the library foresees is one sentence on stderr and exit code 1."""
+    _show_progress()
     try:
         app()
     except DataLayerError as exc:
         typer.secho(f"error: {exc}", err=True, fg=typer.colors.RED)
         sys.exit(1)
+
+
+def _show_progress() -> None:
+    """Say on stderr what the start of an embedded database is at: the first one installs its runtime."""
+    logger = logging.getLogger("datalayer.embedded")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler())

@@ -76,7 +76,8 @@ class DatabaseConnectionManager:
 
     Args:
         settings: where the database is and how the pool behaves; `database_url` must be set.
-        on_progress: called with one line of text at each step of starting an embedded database.
+        on_progress: called with one line of text at each step of starting an embedded database. Default: the line is
+            logged as information.
 
     Raises:
         ConfigurationError: `settings.database_url` is not set.

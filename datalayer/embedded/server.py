@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from pathlib import Path
@@ -16,6 +17,8 @@ from datalayer.errors import EmbeddedCrashedError, EmbeddedError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+logger = logging.getLogger(__name__)
 
 JOBS_TIMEOUT_S = 600.0
 
@@ -36,7 +39,8 @@ class EmbeddedTimescale:
         tcp: listen on a free port of 127.0.0.1 too, with a generated password that `url` holds. Not for joining.
         background_jobs: run due policies by itself; False: only when `run_due_jobs` asks. Not for joining.
         settings: read from the environment if not given; only `cache_dir` matters here.
-        on_progress: called with one line of text at each step of a start, from the thread that starts.
+        on_progress: called with one line of text at each step of a start, from the thread that starts. Default: the line is
+            logged as information.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class EmbeddedTimescale:
         self._path = None if path is None else Path(path).expanduser().absolute()
         cache_dir = (settings or Settings.load()).cache_dir
         self._wish = Wish(
-            cache_dir, tcp=tcp, jobs=background_jobs, daemon=False, on_progress=on_progress or _say_nothing
+            cache_dir, tcp=tcp, jobs=background_jobs, daemon=False, on_progress=on_progress or logger.info
         )
         self._guard = threading.Lock()
         self._session: Session | None = None
@@ -167,7 +171,3 @@ class EmbeddedTimescale:
     def __repr__(self) -> str:
         where = "in memory" if self._path is None else str(self._path)
         return f"<EmbeddedTimescale {where}, {'stopped' if self._session is None else 'started'}>"
-
-
-def _say_nothing(_line: str) -> None:
-    pass
