@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     def embedded_notice(self) -> str:
         """What is said aloud when nobody wrote an address down and the embedded database serves."""
         return (
-            f"no DATALAYER_DATABASE_URL: using the embedded TimescaleDB in {self.embedded_dir}; "
+            f"no DATALAYER_DATABASE_URL: using the embedded TimescaleDB at {embedded_address(self.embedded_dir)}; "
             "it serves one machine and one developer, production wants a server"
         )
 

@@ -13,6 +13,7 @@ UNAVAILABLE: Final = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"
 READ_ONLY: Final = "25006"
 SERIALIZATION_FAILURE: Final = "40001"
 DEADLOCK: Final = "40P01"
+UNDEFINED_TABLE: Final = "42P01"
 
 
 def sqlstate_of(error: DBAPIError) -> str | None:

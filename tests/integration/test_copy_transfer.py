@@ -110,6 +110,7 @@ async def test_a_server_error_is_ours_with_sqlstate_and_cause(conn: AsyncConnect
     with pytest.raises(DatabaseError, match='relation "nowhere" does not exist') as refused:
         await copy_out(conn, "SELECT 1 FROM nowhere", {"n": "int4"})
     assert refused.value.sqlstate == "42P01"
+    assert "datalayer db upgrade" in str(refused.value)
     assert refused.value.__cause__ is not None
     assert not isinstance(refused.value, DatabaseUnavailableError)
 

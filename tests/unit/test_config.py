@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datalayer.config import Settings, parse_database_url, redact
+from datalayer.config import Settings, embedded_address, parse_database_url, redact
 from datalayer.errors import ConfigurationError
 
 
@@ -84,7 +84,7 @@ def test_interactive_use_falls_back_to_the_embedded_database(tmp_path: Path) -> 
     interactive = settings.for_interactive_use()
     assert interactive.require_url().drivername == "embedded"
     assert interactive.pool_max_size == 3
-    assert str(tmp_path) in settings.embedded_notice
+    assert embedded_address(tmp_path) in settings.embedded_notice
     assert "production wants a server" in settings.embedded_notice
 
 
