@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,21 @@ async def test_two_processes_at_once_on_an_empty_database_both_end_at_head(empty
     assert [deploy.returncode for deploy in deploys] == [0, 0], outputs
     assert sum(output.count("Running upgrade") for output in outputs) == len(migrations.history())
     assert await migrations.current(empty_schema) == HEAD
+
+
+@pytest.mark.parametrize("command", [["upgrade", "head"], ["downgrade", "base"], ["current"], ["check"]])
+def test_alembic_without_an_address_refuses_in_one_sentence(command: list[str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "alembic", *command],
+        cwd=CHECKOUT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert run.stdout.startswith("FAILED: DATALAYER_DATABASE_URL is not set")
+    assert "Traceback" not in run.stderr
 
 
 async def test_two_schemas_at_once_in_one_process(empty_schema: Settings, own_engine: AsyncEngine) -> None:

@@ -57,12 +57,22 @@ async def test_psql_runs_the_script_to_the_same_schema(empty_schema: Settings, t
 
 @needs_psql
 @pytest.mark.native
-def test_psql_stops_at_the_gate(empty_schema: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "raised", "words"),
+    [
+        ("major < 15", "major < 99", "PostgreSQL 15 or newer is needed"),
+        ("ARRAY[2, 18]", "ARRAY[2, 999]", "TimescaleDB 2.18 or newer is needed, this database has 2."),
+        ("licence <> 'timescale'", "licence <> 'other'", "runs under the timescale licence"),
+    ],
+)
+def test_psql_stops_at_the_gate(
+    empty_schema: Settings, tmp_path: Path, limit: str, raised: str, words: str
+) -> None:
     script = tmp_path / "upgrade.sql"
-    script.write_text(migrations.script(empty_schema).replace("major < 15", "major < 99", 1))
+    script.write_text(migrations.script(empty_schema).replace(limit, raised, 1))
     done = run_psql(empty_schema, script)
     assert done.returncode == 3
-    assert "PostgreSQL 15 or newer is needed" in done.stderr
+    assert words in done.stderr
     assert "CREATE" not in done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -40,6 +41,16 @@ def installed(tmp_path: Path) -> Path:
     shutil.copytree(present, tmp_path / "cache" / "embedded" / present.name)
     (tmp_path / "cache" / "embedded").chmod(0o700)
     return tmp_path / "cache"
+
+
+def test_the_lock_file_has_hashes_and_no_addresses() -> None:
+    text = (runtime.BRIDGE / "package-lock.json").read_text()
+    packages = {name: package for name, package in json.loads(text)["packages"].items() if name}
+    assert packages
+    assert [
+        name for name, package in packages.items() if not package["integrity"].startswith("sha512-")
+    ] == []
+    assert "://" not in text
 
 
 @pytest.mark.usefixtures("offline")
