@@ -230,7 +230,7 @@ def fault_of(value: Any, scale: int) -> Rule | None:  # noqa: PLR0911 (a list of
     """Which rule one price or size breaks: it must be exactly one whole number of steps up to 2**53."""
     if is_absent(value):
         return Rule.PRESENT
-    value = int(value) if isinstance(value, np.integer) else value
+    value = int(value) if is_integer(value) else value
     if isinstance(value, bool) or not isinstance(value, float | int | Decimal | str):
         return Rule.NUMBER
     if isinstance(value, float):
@@ -252,6 +252,11 @@ def fault_of(value: Any, scale: int) -> Rule | None:  # noqa: PLR0911 (a list of
         return Rule.REPRESENTABLE
     scaled = Fraction(number) * 10**scale
     return None if scaled.denominator == 1 and abs(scaled) <= LIMIT else Rule.REPRESENTABLE
+
+
+def is_integer(value: Any) -> bool:
+    """An integer of numpy's; its duration calls itself one and is none."""
+    return isinstance(value, np.integer) and not isinstance(value, np.timedelta64)
 
 
 def fault_of_level(value: Any, scale: int) -> Rule | None:
@@ -279,7 +284,7 @@ def whole(
     if is_absent(value) or (isinstance(value, float) and isnan(value)):
         require(nullable, Rule.PRESENT, name)
         return None
-    good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    good = (isinstance(value, int) and not isinstance(value, bool)) or is_integer(value)
     if isinstance(value, float):
         good = value.is_integer() and abs(value) < LIMIT
     require(good and low <= value <= high, rule, name)

@@ -25,6 +25,7 @@ LARGER_SCALE: Final = "the instrument needs a larger scale, which `datalayer ins
 # Below this, multiplying the float by 10**scale errs by less than half a step, so rounding finds the right count;
 # from here to MAX_STEPS the shortest decimal text of the float decides.
 _SAFE_PRODUCT: Final = 2.0**51
+_FLOAT64_BYTES: Final = 8  # numpy's longer floats hold what a float64 would round
 _DECIMALS: Final = Context(prec=60, traps=[Inexact, InvalidOperation])
 
 
@@ -60,7 +61,7 @@ def to_steps(values: ArrayLike, scale: int, *, field: str) -> NDArray[np.int64]:
     """
     check_scale(scale)
     array = np.asarray(values)
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and array.dtype.itemsize <= _FLOAT64_BYTES:
         return _steps_of_floats(array.astype(np.float64, copy=False), scale, field)
     if array.dtype.kind in "iu":
         return _steps_of_integers(array, scale, field)
@@ -141,9 +142,14 @@ def _steps_of_integers(values: NDArray[Any], scale: int, field: str) -> NDArray[
 def _steps_of_objects(values: NDArray[Any], scale: int, field: str) -> NDArray[np.int64]:
     steps = np.empty(values.shape, dtype=np.int64)
     for where in np.ndindex(values.shape):
-        value = values[where].item() if isinstance(values[where], np.generic) else values[where]
+        value = plain_scalar(values[where])
         steps[where] = _count(_decimal(value, field, where), scale, field, value, where)
     return steps
+
+
+def plain_scalar(value: Any) -> Any:
+    """Return a number of numpy's as that of Python; times and durations, which numpy would make numbers, as they are."""
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind not in "mM" else value
 
 
 def _decimal(value: Any, field: str, where: tuple[int, ...]) -> Decimal:

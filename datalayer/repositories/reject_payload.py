@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.steps import plain_scalar
 from datalayer.domain.validation.result import shown
 from datalayer.errors import InvalidInputError
 
@@ -122,9 +123,7 @@ def _encoded(value: Any, depth: int) -> Any:
         return [_encoded(item, depth + 1) for item in value]
     if isinstance(value, Mapping):
         return {"entries": [[_encoded(k, depth + 1), _encoded(v, depth + 1)] for k, v in value.items()]}
-    if isinstance(value, np.number | np.bool_ | np.str_):
-        value = value.item()
-    return _encoded_scalar(value)
+    return _encoded_scalar(plain_scalar(value))
 
 
 def _encoded_scalar(value: Any) -> Any:

@@ -116,6 +116,7 @@ def test_an_integer_too_long_to_be_shown_is_kept() -> None:
 
 def test_what_cannot_be_kept_says_what_it_was() -> None:
     assert kept(timedelta(seconds=1)) == Unreadable("timedelta", "0:00:01")
+    assert kept(np.timedelta64(7, "ns")) == Unreadable("timedelta64", "7 nanoseconds")
     endless: list[Any] = []
     endless.append(endless)
     assert "unreadable" in encode_payload(rejected({"x": endless}), None).decode()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from datalayer.domain.instrument import Instrument
+from datalayer.domain.steps import to_steps
 from datalayer.domain.validation import DataValidator, Rule
 from datalayer.errors import InvalidInputError
 
@@ -95,6 +96,37 @@ def test_an_array_without_a_dimension_is_refused_and_shown(field: str) -> None:
     result = VALIDATOR.validate_order_books([BOOK | {field: np.array(1.5)}], now=NOW)
 
     assert [(row.field, row.value_text) for row in result.rejected] == [(field, "1.5")]
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("kind", ["timedelta64", "datetime64"])
+@pytest.mark.parametrize(
+    ("field", "rule"), [("price", Rule.NUMBER), ("size", Rule.NUMBER), ("trade_id", Rule.WHOLE_NUMBER)]
+)
+def test_times_and_durations_are_no_numbers(field: str, rule: Rule, kind: str, unit: str) -> None:
+    column = np.array([1, 2]).astype(f"{kind}[{unit}]")
+    for data in (TRADES | {field: column}, pd.DataFrame(TRADES | {field: column})):
+        assert VALIDATOR.validate_trades(data, now=NOW).rejected.counts() == {rule: 2}
+    with pytest.raises(InvalidInputError, match="is no number"):
+        to_steps(column, 2, field=field)
+
+
+def test_times_and_durations_are_no_levels() -> None:
+    for kind in ("timedelta64[ns]", "datetime64[ns]"):
+        (rejected,) = VALIDATOR.validate_order_book(
+            BOOK | {"bid_sizes": np.array([1, 2]).astype(kind)}, now=NOW
+        ).rejected
+        assert (rejected.rule, rejected.field) == (Rule.NUMBER, "bid_sizes[0]")
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="this machine has no longer floats")
+def test_a_float_that_float64_would_round_is_refused() -> None:
+    column = np.array([1.0, 2.0], dtype=np.longdouble) + np.longdouble(2) ** -60
+    result = VALIDATOR.validate_trades(TRADES | {"price": column}, now=NOW)
+
+    assert result.rejected.counts() == {Rule.NUMBER: 2}
+    with pytest.raises(InvalidInputError, match="is no number"):
+        to_steps(column, 2, field="price")
 
 
 def test_what_is_rejected_stays_as_it_was_given() -> None:

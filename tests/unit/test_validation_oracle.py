@@ -58,6 +58,7 @@ ODD_VALUES: list[Any] = [
     Decimal("-Infinity"),
 ]
 ODD_VALUES += ["1e999999999", 0, -1, -0.0, "0", 1.005, "1.005", 2**52 / 100, Decimal(2**52 + 1) / 100]
+ODD_VALUES += [np.timedelta64(100, "ns"), np.datetime64(100, "ns"), np.longdouble(1.5)]
 ODD_VALUES += [2**53, -(2**53), np.float64(1.5), np.int64(1), np.bool_(True), "1_0", "\x00"]  # noqa: FBT003 (a value)
 ODD_TIMES: list[Any] = [None, pd.NaT, "2024-08-08", 1723118400000, 1723118400.0, date(2024, 8, 8), []]
 ODD_TIMES += [

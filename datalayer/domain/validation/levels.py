@@ -128,10 +128,15 @@ def _is_list(row: Any) -> bool:
 def _joined(lists: Sequence[Any]) -> NDArray[Any]:
     if all(isinstance(row, np.ndarray) and row.dtype == np.float64 for row in lists if len(row)):
         return np.concatenate([np.empty(0), *(row for row in lists if len(row))])
-    values = [value for row in lists for value in (row.tolist() if isinstance(row, np.ndarray) else row)]
+    values = [value for row in lists for value in _listed(row)]
     if all(type(value) is float for value in values):
         return np.array(values, dtype=np.float64)
     return object_array(values)
+
+
+def _listed(row: Any) -> Any:
+    # As a list of Python's, times and durations in nanoseconds would be plain integers.
+    return row.tolist() if isinstance(row, np.ndarray) and row.dtype.kind not in "mM" else row
 
 
 def _check_values(ragged: Ragged, scale: int, findings: Findings, field: str) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ NUMBER_RULES: Final = (Rule.PRESENT, Rule.NUMBER, Rule.FINITE, Rule.REPRESENTABL
 AMBIGUOUS_STEPS: Final = MAX_STEPS // 2
 """From this count on a float may stand for two counts."""
 _CLEAR_COUNTS: Final = 2.0**50
+_LONGEST_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,10 @@ def value_array(column: Any) -> NDArray[Any]:
             return np.asarray(column, dtype=np.float64)
         return np.asarray(column, dtype=object)
     array = np.asarray(column)
-    return array if array.dtype.kind in "fiu" else array.astype(object)
+    if array.dtype.kind in "mM":
+        return object_array(list(array))  # as objects of numpy's own making they would be plain integers
+    is_number = array.dtype.kind in "fiu" and array.dtype.itemsize <= _LONGEST_BYTES
+    return array if is_number else array.astype(object)
 
 
 def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -200,4 +204,6 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
         return False
     if isinstance(value, float):
         return abs(value) < MAX_STEPS and value.is_integer() and low <= value <= high
-    return isinstance(value, int | np.integer) and low <= int(value) <= high
+    # A duration calls itself an integer.
+    whole = isinstance(value, int | np.integer) and not isinstance(value, np.timedelta64)
+    return whole and low <= int(value) <= high

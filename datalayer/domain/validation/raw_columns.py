@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.steps import plain_scalar
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def taken(columns: RawColumns, rows: NDArray[np.int64]) -> RawColumns:
 def raw_value(column: Any, row: int) -> Any:
     """Return one value as given; a number of numpy's as that of Python."""
     value = column.iloc[row] if isinstance(column, pd.Series) else column[row]
-    return value.item() if isinstance(value, np.number | np.bool_) else value
+    return plain_scalar(value)
 
 
 def _of_frame(frame: pd.DataFrame) -> RawColumns:
