@@ -14,14 +14,21 @@ _QUOTES = (
     *("BNB", "BTC", "BUSD", "DAI", "ETH", "EUR", "FDUSD", "GBP", "PYUSD", "RLUSD"),
     *("TRY", "TUSD", "USD", "USDC", "USDT"),
 )
-_KRAKEN = re.compile(r"X[A-Z]{3}[XZ][A-Z]{3}")
-"""Kraken's old names, such as `XXBTZUSD`: what looks like a base of five letters is none."""
+_KRAKEN = re.compile(r"[XZ][A-Z]{3}[XZ][A-Z]{3}|USDTZ[A-Z]{3}")
+"""Kraken's old names, such as `XXBTZUSD` and `ZEURZUSD`: what looks like a base of five letters is none."""
 
 _CONTRACT = re.compile(r"[0-9].*|PERP|PERPETUAL|SWAP")
+_CONTRACT_KINDS = ("CMT", "FF", "FI", "PF", "PI")
+"""Come before the pair, as in `PF_XBTUSD` of Kraken's futures."""
+
 _DOLLARS = ("USD", "USDT", "USDC")
-_NO_BASE = ("KRW",)
+_NO_BASE = ("KRW", "THB")
 _MONEY = ("EUR", "GBP", "TRY", "USD", "USDT")
-_COINS = ("BNB", "BTC", "ETH")
+_COINS = (
+    *("ADA", "BCH", "BNB", "BTC", "DASH", "DOGE", "DOT", "ETC", "ETH", "LTC"),
+    *("SOL", "TRX", "XLM", "XMR", "XRP", "ZEC"),
+)
+"""Coins that no money is priced in."""
 
 
 class SymbolSpelling(StrEnum):
@@ -41,7 +48,7 @@ def canonical_symbol(text: object) -> str:
     """Return `BASE/QUOTE` for `BTC/USDT`, `BTC-USDT`, `BTC_USDT`, `BTCUSDT` or `btcusdt`.
 
     Assets keep the exchange's names: Kraken's `XBT/USD` stays that. An exchange that writes the quote first (Upbit's
-    `BTC-ETH`) needs its parts turned before they come here; that is refused only where it is plain, as in `KRW-BTC`.
+    `BTC-ETH`) needs its parts turned before they come here; that is refused only where it is plain, as in `KRW-BTC` or `USDT-XRP`.
 
     Raises:
         InvalidInputError: the text names no pair; its parts cannot be told apart without a separator, as in `USDTUSD`,
@@ -82,8 +89,9 @@ def spell_symbol(symbol: str, spelling: SymbolSpelling | str) -> str:
 
 
 def _checked_pair(text: object, base: str, quote: str) -> str:
-    joined_base = any(base.endswith(dollar) and base != dollar for dollar in _DOLLARS)
-    if _CONTRACT.fullmatch(quote) or (joined_base and quote not in _QUOTES and base not in _QUOTES):
+    joined_base = base.endswith(_DOLLARS) and base not in _QUOTES
+    joined_quote = quote.endswith(_DOLLARS) and base in _CONTRACT_KINDS
+    if _CONTRACT.fullmatch(quote) or ((joined_base or joined_quote) and quote not in _QUOTES):
         raise InvalidInputError("symbol", text, "is a contract and no spot pair; write that, as in BTC/USDT")
     if base in _NO_BASE or (base in _MONEY and quote in _COINS):
         raise InvalidInputError("symbol", text, f"has its quote first; write {quote}/{base}")

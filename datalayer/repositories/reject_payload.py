@@ -97,7 +97,7 @@ def decode_payload(payload: bytes) -> RejectPayload:
         received = document["received"]
         raw = received.encode() if isinstance(received, str) else _decoded(received)
         return RejectPayload(record, document["timeframe"], raw)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         if isinstance(exc, InvalidInputError):
             raise
         raise InvalidInputError("payload", shown(payload[:80]), "no record of this library's") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -143,3 +144,34 @@ def test_padding_of_books_in_arrays_is_left_out() -> None:
 def test_a_payload_of_somebody_else_is_refused(payload: bytes) -> None:
     with pytest.raises(InvalidInputError, match="payload"):
         decode_payload(payload)
+
+
+@given(values, st.data())
+def test_damaged_payloads_are_read_or_refused(value: Any, data: st.DataObject) -> None:
+    payload = bytearray(encode_payload(rejected({"price": value, "x": value}), "1m"))
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(payload)))
+        payload[start : start + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+    with contextlib.suppress(InvalidInputError):  # anything else fails the test
+        decode_payload(bytes(payload))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["time", "time64", "integer", "decimal", "bytes", "entries", "x"]),
+            inner,
+            max_size=1,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(_JSON, _JSON, _JSON)
+def test_payloads_of_any_json_are_read_or_refused(record: Any, timeframe: Any, received: Any) -> None:
+    document = {"format": 1, "record": {"price": record}, "timeframe": timeframe, "received": received}
+    with contextlib.suppress(InvalidInputError):
+        decode_payload(json.dumps(document).encode())

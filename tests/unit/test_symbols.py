@@ -1,6 +1,10 @@
 """One canonical spelling of a pair."""
 
+import re
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from datalayer.domain.symbols import SymbolSpelling, canonical_symbol, spell_symbol
 from datalayer.errors import InvalidInputError
@@ -87,7 +91,10 @@ def test_an_unknown_spelling_lists_the_known() -> None:
     [
         *("BTCUSD_PERP", "BTC-PERP", "BTC-PERPETUAL", "BTCUSDT_240628", "BTC-28JUN24", "BTCUSDT_SPBL"),
         *("KRW-BTC", "KRW-XRP", "USDT-BTC", "USD-ETH"),  # Upbit and the old Bittrex: quote first
+        *("USDT-XRP", "USDT-DOGE", "USDT_XMR", "USD-ADA", "THB_BTC", "THB_XRP"),  # those, Poloniex, Bitkub
         *("XXBTZUSD", "XETHZEUR", "XETHXXBT"),  # Kraken: XBT/USD, ETH/EUR, ETH/XBT
+        *("ZEURZUSD", "ZGBPZUSD", "USDTZUSD"),  # Kraken: EUR/USD, GBP/USD, USDT/USD
+        *("PF_XBTUSD", "PI_ETHUSD", "cmt_btcusdt"),  # Kraken's futures, the old Bitget
         *("tBTCUSD", "kPEPEUSDC", "XRPRLUSD", "SOLFDUSD", "\u017fol/usdt", None, 7),
     ],
 )
@@ -96,10 +103,29 @@ def test_real_names_that_are_no_plain_pair_are_not_taken_for_another_one(text: o
         canonical_symbol(text)
 
 
+_parts = st.sampled_from(
+    ["BTC", "usdt", "USD", "TUSD", "XBT", "Z", "1", "/", "-", "_", ":", " ", "\x00", "\u0131", ""]
+)
+
+
+@given(st.lists(_parts, max_size=6).map("".join) | st.text(max_size=12))
+@example("\u017fol/usdt")
+def test_any_text_is_one_pair_in_every_spelling_or_refused(text: str) -> None:
+    try:
+        pair = canonical_symbol(text)
+    except InvalidInputError:
+        return
+    assert re.fullmatch("[A-Z0-9]{1,40}/[A-Z0-9]{1,20}", pair)
+    assert re.sub("[/_-]", "", text.strip().upper()) == pair.replace("/", "")
+    for spelling in (SymbolSpelling.CANONICAL, SymbolSpelling.DASHED, SymbolSpelling.UNDERSCORED):
+        assert canonical_symbol(spell_symbol(pair, spelling)) == pair
+
+
 @pytest.mark.parametrize(
     ("text", "pair"),
     [
         *(("USDC_USDT", "USDC/USDT"), ("FDUSD-USDT", "FDUSD/USDT"), ("USDT-TRY", "USDT/TRY")),
+        *(("USDT-EUR", "USDT/EUR"), ("XTZUSD", "XTZ/USD"), ("PI/USDT", "PI/USDT"), ("USDC-BTC", "USDC/BTC")),
         *(("EUR/USDT", "EUR/USDT"), ("WBTC/ETH", "WBTC/ETH"), ("XBT/USD", "XBT/USD"), ("BTC-KRW", "BTC/KRW")),
     ],
 )

@@ -1,5 +1,6 @@
 """Candle lengths: spelling, grid and order."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
@@ -67,6 +68,31 @@ def test_the_usual_spellings(spelling: str | timedelta, timeframe: Timeframe) ->
 def test_an_unsupported_spelling_lists_the_supported(text: str) -> None:
     with pytest.raises(InvalidInputError, match="1s, 1m, 5m, 15m, 1h, 4h, 1d"):
         Timeframe.parse(text)
+
+
+_parts = st.sampled_from(
+    ["1", "5", "60", "0", "m", "M", "min", "H", "hour", "P", "PT", "D", " ", "-", ".", "\u0661"]
+)
+
+
+@given(
+    st.lists(_parts, max_size=4).map("".join)
+    | st.text(max_size=8)
+    | st.timedeltas()
+    | st.integers()
+    | st.floats()
+)
+def test_anything_is_a_timeframe_or_refused(given: object) -> None:
+    try:
+        found = Timeframe.parse(given)  # type: ignore[arg-type]
+    except InvalidInputError:
+        return
+    assert Timeframe.parse(found.label) is found
+    if isinstance(given, str):
+        assert re.search("[1-9]", given)
+        assert re.search("(?i)[smhd]", given)
+    else:
+        assert given == found.length
 
 
 def test_the_offset_is_what_pandas_resamples_by() -> None:

@@ -7,16 +7,14 @@ https://developers.binance.com/docs/binance-spot-api-docs/filters
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from datalayer.domain.scales import Scales, scale_of_step
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
 from datalayer.integrations.binance.fields import fault, read, read_text, to_e8
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _STEPS: Final = {"tickSize": "PRICE_FILTER", "stepSize": "LOT_SIZE"}
 
@@ -58,13 +56,11 @@ def read_exchange_info(document: str | bytes | Mapping[str, Any], symbol: str) -
 
 
 def _parsed(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(document, str | bytes):
-        return document
     try:
-        parsed = json.loads(document)
+        parsed = json.loads(document) if isinstance(document, str | bytes) else document
     except (ValueError, RecursionError) as exc:
         raise fault("exchangeInfo", document, f"is not JSON ({type(exc).__name__})") from None
-    if not isinstance(parsed, dict):
+    if not isinstance(parsed, Mapping):
         raise fault("exchangeInfo", parsed, "must be a JSON object")
     return parsed
 

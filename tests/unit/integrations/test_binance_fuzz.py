@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from datalayer.errors import InvalidInputError
 from datalayer.integrations.binance import depth
 from datalayer.integrations.binance.daily_files import parse_daily_klines
+from datalayer.integrations.binance.exchange_info import read_exchange_info
 from datalayer.integrations.binance.fields import to_e8
 from datalayer.integrations.binance.messages import (
     BookTicker,
@@ -26,6 +27,7 @@ from datalayer.integrations.binance.messages import (
     parse_message,
 )
 from datalayer.integrations.binance.replay import BookSampler, StreamReplay, book_columns, trade_columns
+from tests.unit.integrations.test_binance_exchange_info import document as exchange_info
 from tests.unit.integrations.test_binance_klines import LINE
 from tests.unit.integrations.test_binance_klines import MESSAGE as KLINE
 from tests.unit.integrations.test_binance_messages import DIFF, SNAPSHOT, TICKER, TRADE
@@ -199,6 +201,32 @@ def test_damaged_daily_files(text: str | bytes) -> None:
         assert list(frame.columns) == ["open", "high", "low", "close", "volume", "trade_count"]
         assert str(frame.index.dtype) == "datetime64[us, UTC]"
         assert not frame.index.hasnans
+
+
+@st.composite
+def exchange_infos(draw: st.DrawFn) -> Any:
+    info: Any = exchange_info()
+    for _ in range(draw(st.integers(1, 2))):
+        info = replaced(info, draw(st.sampled_from(places(info))), draw(_values))
+    return info
+
+
+@FUZZ
+@given(
+    exchange_infos() | damaged([json.dumps(exchange_info())]) | st.binary(max_size=40) | st.text(max_size=40)
+)
+def test_damaged_exchange_infos(document: Any) -> None:
+    listed = outcome(lambda value: read_exchange_info(value, "BTC/USDT"), document)
+
+    if listed is not None:
+        assert listed.symbol == "BTC/USDT"
+        assert (
+            0
+            <= min(listed.scales.price, listed.scales.size)
+            <= max(listed.scales.price, listed.scales.size)
+            <= 18
+        )
+        json.dumps(listed.details, allow_nan=False).encode()
 
 
 @FUZZ
