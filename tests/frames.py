@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -15,6 +16,7 @@ from datalayer.domain.timeframe import Timeframe
 
 AS_OF = datetime(2024, 8, 8, 10, 7, 30, 123456, tzinfo=UTC)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
+AGES = st.floats(min_value=0, allow_nan=False) | st.just(math.nan)
 POSITIVE = st.floats(min_value=1e-12, max_value=1e12)
 
 
@@ -65,6 +67,11 @@ def order_book_frames(draw: st.DrawFn) -> OrderBookDataFrame:
 def inference_frames(draw: st.DrawFn) -> InferenceDataFrame:
     timeframes = draw(st.lists(st.sampled_from(Timeframe), unique=True, max_size=3))
     candles = {t: draw(candle_tables(t)) for t in timeframes}
+    forming = set()
+    for timeframe, table in candles.items():
+        if len(table) and "is_forming" in table and draw(st.booleans()):
+            table.iloc[-1, table.columns.get_loc("is_forming")] = True
+            forming.add(timeframe)
     indicators = {}
     for timeframe, table in candles.items():
         if draw(st.booleans()):
@@ -83,7 +90,7 @@ def inference_frames(draw: st.DrawFn) -> InferenceDataFrame:
         sources=draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2)),
         quality=QualityFlags(
             missing_candles=dict.fromkeys(timeframes, 3),
-            staleness_s=draw(st.dictionaries(st.text(max_size=5), FLOATS, max_size=2)),
-            forming=frozenset(timeframes[:1]),
+            staleness_s=draw(st.dictionaries(st.text(max_size=5), AGES, max_size=2)),
+            forming=frozenset(forming),
         ),
     )

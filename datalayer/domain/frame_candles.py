@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from datalayer.domain.frame_tables import FORMING, PRICES
+from datalayer.domain.frame_tables import FORMING, PRICES, TRADE_COUNT
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def check_candles(table: pd.DataFrame, timeframe: Timeframe, label: str) -> None
             raise InvalidInputError(label, list(table.columns), f"give float64 columns {', '.join(PRICES)}")
     if FORMING in table and str(table[FORMING].dtype) != "bool":
         raise InvalidInputError(label, str(table[FORMING].dtype), f"{FORMING} is a column of bool")
+    if TRADE_COUNT in table and str(table[TRADE_COUNT].dtype) != "Int64":
+        found = str(table[TRADE_COUNT].dtype)
+        raise InvalidInputError(label, found, f"{TRADE_COUNT} is a column of Int64; NA: unknown")
     off = np.asarray(table.index.floor(timeframe.offset) != table.index)  # type: ignore[attr-defined]
     if off.any():
         raise InvalidInputError(
@@ -42,7 +45,7 @@ def check_indicators(table: pd.DataFrame, candles: pd.DataFrame | None, label: s
     Raises:
         InvalidInputError: names the table, and the column.
     """
-    taken = [name for name in table.columns if name in {*PRICES, FORMING, "trade_count"}]
+    taken = [name for name in table.columns if name in {*PRICES, FORMING, TRADE_COUNT}]
     if taken or set(map(str, table.dtypes)) - {"float64"}:
         found = taken or list(map(str, table.dtypes))
         raise InvalidInputError(

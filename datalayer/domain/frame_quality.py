@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from datalayer.domain.frame_frozen import FrozenMapping
-from datalayer.domain.frame_values import member, number, plain_number, text_of, whole_number
+from datalayer.domain.frame_values import (
+    member,
+    number,
+    plain_number,
+    real_number,
+    text_of,
+    whole_number,
+)
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 
@@ -29,7 +36,7 @@ class QualityFlags:
     A timeframe may be given in any spelling that `Timeframe.parse` reads.
 
     Raises:
-        InvalidInputError: a count is none, or a timeframe is unknown or there twice; names the part.
+        InvalidInputError: a count is none, an age is negative, or a timeframe is unknown or there twice; names the part.
     """
 
     missing_candles: Mapping[Timeframe, int] = field(default_factory=dict)
@@ -43,7 +50,7 @@ class QualityFlags:
                 "missing_candles", list(self.missing_candles), "names a timeframe twice, in two spellings"
             )
         counts = {t: _count(count, f"missing_candles.{t.label}") for t, count in missing.items()}
-        ages = {text_of(part, "staleness_s"): float(age) for part, age in self.staleness_s.items()}
+        ages = {text_of(part, "staleness_s"): _age(age, part) for part, age in self.staleness_s.items()}
         object.__setattr__(self, "missing_candles", FrozenMapping(counts))
         object.__setattr__(self, "staleness_s", FrozenMapping(ages))
         object.__setattr__(self, "forming", frozenset(map(Timeframe.parse, self.forming)))
@@ -75,6 +82,13 @@ class QualityFlags:
             raise InvalidInputError("quality", type(facts).__name__, "is no quality of this format")
         known = {part: number(age, f"staleness_s.{part}") for part, age in ages.items()}
         return cls(missing, known, forming)  # type: ignore[arg-type]  # a list of texts, which it converts
+
+
+def _age(value: Any, part: str) -> float:
+    path = f"staleness_s.{part}"
+    if (age := real_number(value, path)) < 0:
+        raise InvalidInputError(path, value, "is negative: a look ahead")
+    return age
 
 
 def _count(value: Any, field: str) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TIMESTAMP: Final = "timestamp"
 PRICES: Final = ("open", "high", "low", "close", "volume")
 FORMING: Final = "is_forming"
+TRADE_COUNT: Final = "trade_count"
 _ROW: Final = "row"
 _TIMES: Final = pd.DatetimeTZDtype("us", "UTC")
 _ARROW: Final = {"float64": pa.float64(), "int64": pa.int64(), "Int64": pa.int64(), "bool": pa.bool_()}
@@ -49,7 +50,7 @@ def check_table(table: pd.DataFrame, field: str, *, timed: bool = True) -> None:
         raise InvalidInputError(at, "out of order", "times must be there, ascending and unique")
     elif len(index) and (index[0] < _EARLIEST or index[-1] > _LATEST):
         raise InvalidInputError(at, f"{index[0]} to {index[-1]}", "times are of the years 1 to 9999")
-    _check_names(list(table.columns), field)
+    check_names(list(table.columns), field)
     for name, dtype in table.dtypes.items():
         if str(dtype) not in _ARROW:
             column = f"{field}.{name}"
@@ -77,7 +78,7 @@ def table_from_dict(data: Any, field: str) -> pd.DataFrame:
     if not isinstance(columns, dict):
         path = f"{field}.columns"
         raise InvalidInputError(path, brief(columns), "is no mapping of columns")
-    _check_names(list(columns), field)
+    check_names(list(columns), field)
     made = {name: column_of(one, count, f"{field}.{name}") for name, one in columns.items()}
     index: pd.Index[Any] = pd.RangeIndex(count)
     if times is not None:
@@ -144,7 +145,12 @@ def same_tables(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, pd.DataFr
     )
 
 
-def _check_names(names: list[object], field: str) -> None:
+def check_names(names: list[object], field: str) -> None:
+    """Refuse columns that are there twice, or whose names are no text that Arrow writes.
+
+    Raises:
+        InvalidInputError: names the table and its columns.
+    """
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         hint = f"name columns by Unicode text, each once, none of them {' or '.join(_RESERVED)}"
         raise InvalidInputError(field, names, hint)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -64,6 +66,19 @@ def number(value: Any, field: str) -> float:
     if type(value) is int and value in _INT64 and int(float(value)) == value:
         return float(value)
     raise InvalidInputError(field, value, "is no number that a float64 holds exactly")
+
+
+def real_number(value: Any, field: str) -> float:
+    """Return a number that a caller gave, of Python's or numpy's, as a float.
+
+    Raises:
+        InvalidInputError: it is none, or too large for a float.
+    """
+    # A duration of numpy's calls itself an integer.
+    if not isinstance(value, bool | np.timedelta64) and isinstance(value, Real):
+        with suppress(OverflowError):
+            return float(value)
+    raise InvalidInputError(field, value, "is no number that a float64 holds")
 
 
 def whole_number(value: Any, field: str) -> int:

@@ -56,11 +56,11 @@ class InferenceDataFrame(StandardFrame):
         context_before: candles by timeframe of the window before `timestamp`, known as well.
         context_after: candles by timeframe of the window after it: not known then, for annotation and training targets.
         sources: where each part came from, as in `{"candles.1m": "cache"}`.
-        quality: see `QualityFlags`.
+        quality: see `QualityFlags`; `forming` names the timeframes whose last row in `candles` is marked so.
 
     Raises:
-        InvalidInputError: a part was not visible at `as_of`, a table has other columns or dtypes, or a time is naive;
-            names the field and the row.
+        InvalidInputError: a part was not visible at `as_of`, a table has other columns or dtypes, a time is naive, or
+            `quality` and `candles` disagree on what is forming; names the field and the row.
     """
 
     kind: ClassVar[str] = "inference"
@@ -91,6 +91,7 @@ class InferenceDataFrame(StandardFrame):
             object.__setattr__(self, group, FrozenTables(getattr(self, group), group))
             self._check_tables(group)
         self._check_book()
+        self._check_forming()
 
     def _check_tables(self, group: str) -> None:
         for timeframe, table in self._kept(group).items():
@@ -107,11 +108,23 @@ class InferenceDataFrame(StandardFrame):
         book = self.order_book
         if book is None:
             return
+        if not isinstance(book, OrderBookDataFrame):
+            raise InvalidInputError("order_book", type(book).__name__, "give an OrderBookDataFrame or None")
         if book.known_at > self.as_of:
             raise InvalidInputError("order_book", book.known_at, f"was not visible at as_of={self.as_of}")
         if book.symbol != self.symbol:
             raise InvalidInputError(
                 "order_book", book.symbol, f"is the book of another symbol than {self.symbol}"
+            )
+
+    def _check_forming(self) -> None:
+        tables = self._kept("candles").items()
+        marked = {t for t, table in tables if FORMING in table and len(table) and table[FORMING].iloc[-1]}
+        if marked != self.quality.forming:
+            told = sorted(t.label for t in self.quality.forming)
+            last = sorted(t.label for t in marked)
+            raise InvalidInputError(
+                "quality.forming", told, f"the last candle is marked {FORMING} in {last or 'no timeframe'}"
             )
 
     def _kept(self, group: str) -> Mapping[Timeframe, pd.DataFrame]:

@@ -7,6 +7,17 @@ from datetime import UTC, datetime
 from datalayer.errors import InvalidInputError
 
 
+def exact_moment(value: datetime, field: str) -> datetime:
+    """Return the time of data in UTC; as `utc_moment`, but cutting it would move it before what it was known at.
+
+    Raises:
+        InvalidInputError: as `utc_moment`, or it is finer than a microsecond.
+    """
+    if getattr(value, "nanosecond", 0):
+        raise InvalidInputError(field, value, "is finer than a microsecond, which is all that is kept")
+    return utc_moment(value, field)
+
+
 def utc_moment(value: datetime, field: str) -> datetime:
     """Return an aware datetime (or pandas Timestamp) in UTC; what is finer than a microsecond is cut off.
 

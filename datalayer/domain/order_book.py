@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from datalayer.domain.moments import utc_moment
+from datalayer.domain.moments import exact_moment
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -132,10 +132,10 @@ class OrderBook:
         """Return it as columns of one row, as the repository writes them.
 
         Raises:
-            InvalidInputError: a level breaks the rules of a book, or the time is naive.
+            InvalidInputError: a level breaks the rules of a book, or the time is naive or finer than a microsecond.
         """
         levels = {name: np.asarray(getattr(self, name), dtype=np.float64).reshape(1, -1) for name in _LEVELS}
-        moment = utc_moment(self.ts, "ts").replace(tzinfo=None)
+        moment = exact_moment(self.ts, "ts").replace(tzinfo=None)
         update_id = UNKNOWN_UPDATE_ID if self.last_update_id is None else self.last_update_id
         return OrderBookColumns(
             timestamps=np.array([moment], dtype="datetime64[us]"),

@@ -6,16 +6,18 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 
 from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text
-from datalayer.domain.frame_frozen import FrozenMapping
+from datalayer.domain.frame_frozen import FrozenMapping, FrozenTable, kept_table
 from datalayer.domain.frame_tables import check_table
-from datalayer.domain.frame_values import member, number, plain_number, text_of
-from datalayer.domain.moments import utc_moment
+from datalayer.domain.frame_values import member, number, plain_number, real_number, text_of
+from datalayer.domain.moments import exact_moment
+from datalayer.domain.order_book import OrderBook
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from datalayer.domain.order_book import OrderBook
-
 Aggregation = Literal["raw", "1s", "1m"]
 """A single snapshot, or the books of a second or minute: then the levels and all values are those of its last book."""
 
@@ -33,16 +33,20 @@ IMBALANCES: Final = tuple(f"{kind}_imbalance_{s}s" for kind in ("book", "volume"
 """Names of the imbalances: of the book and of traded volume over 1, 5, 15 and 60 s before the moment, in [-1, 1]."""
 
 _LENGTHS: Final = {"raw": timedelta(0), "1s": timedelta(seconds=1), "1m": timedelta(minutes=1)}
+_BPS: Final = 10_000
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _SIDE: Final = ("price", "size", "cumulative_size")
-_LEVEL: Final = re.compile(r"(bid|ask)_(price|size|cumulative_size)_(\d+)")
+_LEVEL: Final = re.compile(r"(bid|ask)_(price|size|cumulative_size)_([0-9]+)")
+_DEPTH: Final = re.compile(r"(bid|ask)_volume_([0-9]{1,4})bps")
+_SUM_TOLERANCE: Final = 1e-9
+"""Who adds up sizes in another way gets other last digits."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class OrderBookDataFrame(StandardFrame):
     """A book at one moment, with what models ask of it.
 
-    Tables are copied on the way in.
+    Tables are copied on the way in and handed out as copies, so that what was checked once stays so.
 
     Attributes:
         symbol: canonical, as in `BTC/USDT`; another known spelling is converted.
@@ -54,8 +58,9 @@ class OrderBookDataFrame(StandardFrame):
         aggregation: see `Aggregation`.
 
     Raises:
-        InvalidInputError: a table has other columns or dtypes, the time is naive, an imbalance is beyond -1 or 1, or the
-            symbol names no pair; names the field.
+        InvalidInputError: a table has other columns or dtypes, the levels break the rules of a book (see
+            `OrderBookColumns`) or cumulative_size is not their sum, the time is naive or finer than a microsecond, an
+            imbalance is beyond -1 or 1, or the symbol names no pair; names the field.
     """
 
     kind: ClassVar[str] = "order_book"
@@ -63,13 +68,13 @@ class OrderBookDataFrame(StandardFrame):
 
     symbol: str
     timestamp: datetime
-    bids: pd.DataFrame
-    asks: pd.DataFrame
+    bids: pd.DataFrame = FrozenTable()  # type: ignore[assignment]  # noqa: RUF009 (it hands out tables)
+    asks: pd.DataFrame = FrozenTable()  # type: ignore[assignment]  # noqa: RUF009
     imbalances: Mapping[str, float] = field(default_factory=dict)
     aggregation: Aggregation = "raw"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "timestamp", utc_moment(self.timestamp, "timestamp"))
+        object.__setattr__(self, "timestamp", exact_moment(self.timestamp, "timestamp"))
         object.__setattr__(self, "imbalances", complete_imbalances(self.imbalances))
         if self.aggregation not in get_args(Aggregation):
             raise InvalidInputError("aggregation", self.aggregation, f"use one of {get_args(Aggregation)}")
@@ -78,12 +83,23 @@ class OrderBookDataFrame(StandardFrame):
                 "timestamp", self.timestamp, "its second or minute ends after the year 9999"
             )
         object.__setattr__(self, "symbol", canonical_symbol(self.symbol))
-        for side in ("bids", "asks"):
-            table = getattr(self, side)
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        levels: list[NDArray[np.float64]] = []
+        for side, table in self._tables().items():
             check_table(table, side, timed=False)
             if tuple(table.columns) != _SIDE or set(map(str, table.dtypes)) != {"float64"}:
                 raise InvalidInputError(side, list(table.columns), f"give float64 columns {', '.join(_SIDE)}")
-            object.__setattr__(self, side, table.copy())  # the caller's may change
+            price, size, cumulative = table.to_numpy().T
+            levels += [price, size]
+            if not np.allclose(cumulative, np.cumsum(size), rtol=_SUM_TOLERANCE, atol=0):
+                path = f"{side}.cumulative_size"
+                raise InvalidInputError(
+                    path, cumulative.tolist(), "is not the sum of the sizes down to there"
+                )
+        book = OrderBook(self.symbol, self.timestamp, *levels)  # type: ignore[arg-type]  # these are four
+        book.columns()  # refuses what breaks the rules of a book
 
     @classmethod
     def from_book(
@@ -103,12 +119,11 @@ class OrderBookDataFrame(StandardFrame):
         Raises:
             InvalidInputError: a level breaks the rules of a book (see `OrderBookColumns`), or an argument is malformed.
         """
-        book.columns()
         return cls(
             symbol=book.symbol,
             timestamp=book.ts,
-            bids=_side(book.bid_prices, book.bid_sizes),
-            asks=_side(book.ask_prices, book.ask_sizes),
+            bids=_side("bids", book.bid_prices, book.bid_sizes),
+            asks=_side("asks", book.ask_prices, book.ask_sizes),
             imbalances=imbalances or {},
             aggregation=aggregation,
         )
@@ -121,12 +136,12 @@ class OrderBookDataFrame(StandardFrame):
     @property
     def best_bid(self) -> float:
         """Highest bid; NaN: nobody bids."""
-        return _first(self.bids, "price")
+        return _first(kept_table(self, "bids"), "price")
 
     @property
     def best_ask(self) -> float:
         """Lowest ask; NaN: nobody asks."""
-        return _first(self.asks, "price")
+        return _first(kept_table(self, "asks"), "price")
 
     @property
     def mid(self) -> float:
@@ -140,48 +155,58 @@ class OrderBookDataFrame(StandardFrame):
 
     @property
     def micro_price(self) -> float:
-        """The mid weighted by the sizes of the best levels, each price by the size of the other side; NaN without sizes.
+        """The mid weighted by the sizes of the best levels, each price by the size of the other side.
+
+        NaN if a side is empty.
 
         `(best_bid * ask_size + best_ask * bid_size) / (bid_size + ask_size)`, the weighted mid of Gatheral and Oomen,
         "Zero-intelligence realized variance estimation", Finance and Stochastics 14 (2010).
         """
-        bid_size, ask_size = _first(self.bids, "size"), _first(self.asks, "size")
-        total = bid_size + ask_size
-        return (self.best_bid * ask_size + self.best_ask * bid_size) / total if total else math.nan
+        bid_size, ask_size = (_first(table, "size") for table in self._tables().values())
+        return (self.best_bid * ask_size + self.best_ask * bid_size) / (bid_size + ask_size)
 
     @property
     def bid_volume(self) -> float:
         """Summed size of all bid levels, in the base asset."""
-        return float(self.bids["size"].sum())
+        return float(kept_table(self, "bids")["size"].sum())
 
     @property
     def ask_volume(self) -> float:
         """Summed size of all ask levels, in the base asset."""
-        return float(self.asks["size"].sum())
+        return float(kept_table(self, "asks")["size"].sum())
 
     def depth_volumes(self, within: float) -> tuple[float, float]:
         """Return the summed sizes of bids and asks no further than a share of the mid from it; NaN without a mid.
 
         Args:
             within: share of the mid, as in 0.001 for ten basis points; the bound is included.
+
+        Raises:
+            InvalidInputError: `within` is no number from 0 on.
         """
-        mid = self.mid
-        if math.isnan(mid):
+        if not 0 <= real_number(within, "within") < math.inf:
+            raise InvalidInputError("within", within, "give a share of the mid, as in 0.001")
+        if math.isnan(self.mid):
             return math.nan, math.nan
-        bids = self.bids.loc[self.bids["price"] >= mid * (1 - within), "size"].sum()
-        asks = self.asks.loc[self.asks["price"] <= mid * (1 + within), "size"].sum()
-        return float(bids), float(asks)
+        # In decimals, since a bound that is rounded in binary leaves out the level that lies on it.
+        mid = (Decimal(repr(self.best_bid)) + Decimal(repr(self.best_ask))) / 2
+        reach = mid * Decimal(repr(float(within)))
+        bids, asks = self._tables().values()
+        near_bids, near_asks = bids["price"] >= float(mid - reach), asks["price"] <= float(mid + reach)
+        return float(bids.loc[near_bids, "size"].sum()), float(asks.loc[near_asks, "size"].sum())
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all levels: index `side` (bid, ask) and `level` (0 is the best), columns price, size, cumulative_size."""
-        return pd.concat({"bid": self.bids, "ask": self.asks}, names=["side", "level"])
+        bids, asks = self._tables().values()
+        return pd.concat({"bid": bids, "ask": asks}, names=["side", "level"])
 
     def to_numpy(self, features: Sequence[str]) -> NDArray[np.float64]:
         """Return features for a model, float64 `[features]`.
 
         Args:
             features: names of properties (best_bid, best_ask, mid, spread, micro_price, bid_volume, ask_volume), of
-                `IMBALANCES`, or of a level's value, as in `bid_price_0` or `ask_cumulative_size_4`.
+                `IMBALANCES`, of a level's value, as in `bid_price_0` or `ask_cumulative_size_4`, or of the volume within
+                so many basis points of the mid (see `depth_volumes`), as in `bid_volume_10bps`.
 
         Returns:
             A value each, in this order; NaN: not known, or there is no such level.
@@ -197,9 +222,11 @@ class OrderBookDataFrame(StandardFrame):
         if name in _PROPERTIES:
             return float(getattr(self, name))
         if level := _LEVEL.fullmatch(name):
-            table, row = getattr(self, f"{level[1]}s"), int(level[3])
+            table, row = kept_table(self, f"{level[1]}s"), int(level[3])
             return float(table[level[2]].to_numpy()[row]) if row < len(table) else math.nan
-        known = ", ".join([*_PROPERTIES, *IMBALANCES, "bid_price_0 …"])
+        if depth := _DEPTH.fullmatch(name):
+            return self.depth_volumes(int(depth[2]) / _BPS)[depth[1] == "ask"]
+        known = ", ".join([*_PROPERTIES, *IMBALANCES, "bid_price_0 …", "bid_volume_10bps …"])
         raise InvalidInputError("features", name, f"use {known}")
 
     def _facts(self) -> dict[str, Any]:
@@ -211,7 +238,7 @@ class OrderBookDataFrame(StandardFrame):
         }
 
     def _tables(self) -> dict[str, pd.DataFrame]:
-        return {"bids": self.bids, "asks": self.asks}
+        return {side: kept_table(self, side) for side in ("bids", "asks")}
 
     @classmethod
     def _made(cls, facts: Any, tables: dict[str, pd.DataFrame]) -> Self:
@@ -232,15 +259,17 @@ def complete_imbalances(given: Mapping[str, float]) -> FrozenMapping[str, float]
     """Return all `IMBALANCES`, NaN where none is given.
 
     Raises:
-        InvalidInputError: there is no imbalance of that name, or one is beyond -1 or 1.
+        InvalidInputError: there is no imbalance of that name, or one is no number or beyond -1 or 1.
     """
+    kept = dict.fromkeys(IMBALANCES, math.nan)
     for name, value in given.items():
-        if name not in IMBALANCES:
+        if name not in kept:
             raise InvalidInputError("imbalances", name, f"use {', '.join(IMBALANCES)}")
-        if abs(value) > 1:
-            path = f"imbalances.{name}"
+        path = f"imbalances.{name}"
+        kept[name] = real_number(value, path)
+        if abs(kept[name]) > 1:
             raise InvalidInputError(path, value, "an imbalance is in [-1, 1]")
-    return FrozenMapping({name: float(given.get(name, math.nan)) for name in IMBALANCES})
+    return FrozenMapping(kept)
 
 
 def imbalances_of(data: Any) -> dict[str, float]:
@@ -252,7 +281,9 @@ def imbalances_of(data: Any) -> dict[str, float]:
     return {name: number(member(data, name, "imbalances"), name) for name in IMBALANCES}
 
 
-def _side(prices: NDArray[np.float64], sizes: NDArray[np.float64]) -> pd.DataFrame:
+def _side(field: str, prices: NDArray[np.float64], sizes: NDArray[np.float64]) -> pd.DataFrame:
+    if prices.shape != sizes.shape:
+        raise InvalidInputError(field, [prices.shape, sizes.shape], "prices and sizes need equal levels")
     columns = {"price": prices, "size": sizes, "cumulative_size": np.cumsum(sizes)}
     return pd.DataFrame({name: np.asarray(values, np.float64) for name, values in columns.items()})
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 AS_OF = datetime(2024, 8, 8, 10, 3, tzinfo=UTC)
 LEVELS = pd.DataFrame({name: [1.0] for name in ("price", "size", "cumulative_size")})
+NO_LEVELS = LEVELS.iloc[:0]
 NAMES = ("open", "high", "low", "close", "volume")
 SURROGATE = pd.Index([*NAMES, "\ud800"], dtype=object)
 LAST_MINUTE = 2**63 - 1 - (2**63 - 1) % 60_000_000
@@ -56,9 +57,9 @@ def test_a_time_that_leaves_the_calendar_is_refused(field: str, moment: str) -> 
 def test_an_aggregation_that_never_ends_is_refused() -> None:
     last = datetime.max.replace(tzinfo=UTC)
 
-    assert OrderBookDataFrame("BTC/USDT", last, LEVELS, LEVELS).known_at == last
+    assert OrderBookDataFrame("BTC/USDT", last, LEVELS, NO_LEVELS).known_at == last
     with pytest.raises(InvalidInputError, match="timestamp"):
-        OrderBookDataFrame("BTC/USDT", last, LEVELS, LEVELS, aggregation="1m")
+        OrderBookDataFrame("BTC/USDT", last, LEVELS, NO_LEVELS, aggregation="1m")
 
 
 @pytest.mark.parametrize("group", ["candles", "context_before", "context_after"])
@@ -95,6 +96,15 @@ def test_the_first_and_the_last_minute_of_the_calendar_come_back() -> None:
         (lambda: QualityFlags(missing_candles={Timeframe.M1: -1}), "missing_candles.1m"),
         (lambda: QualityFlags(missing_candles={"1m": 1, "60s": 2}), "missing_candles"),  # type: ignore[dict-item]
         (lambda: QualityFlags(forming=["1M"]), "timeframe"),  # type: ignore[arg-type]
+        (lambda: QualityFlags(staleness_s={"order_book": -0.001}), "staleness_s.order_book"),
+        (lambda: QualityFlags(staleness_s={"order_book": "1"}), "staleness_s.order_book"),  # type: ignore[dict-item]
+        (lambda: QualityFlags(staleness_s={"order_book": np.timedelta64(1, "ms")}), "staleness_s.order_book"),  # type: ignore[dict-item]
+        (lambda: frame(imbalances={"book_imbalance_1s": "0.5"}), "imbalances.book_imbalance_1s"),
+        (lambda: frame(imbalances={"book_imbalance_1s": 10**400}), "imbalances.book_imbalance_1s"),
+        (lambda: frame(imbalances={"book_imbalance_1s": None}), "imbalances.book_imbalance_1s"),
+        (lambda: frame(candles={"1m": minutes_before(1).assign(trade_count=1.5)}), "candles.1m"),
+        (lambda: frame(candles={"1m": minutes_before(1)["open"]}), "candles.1m"),
+        (lambda: frame(order_book="none"), "order_book"),
     ],
 )
 def test_what_text_would_change_is_refused(make: Callable[[], object], field: str) -> None:
@@ -105,17 +115,23 @@ def test_what_text_would_change_is_refused(make: Callable[[], object], field: st
 
 
 def test_flags_take_timeframes_in_any_spelling_and_counts_of_numpy() -> None:
-    flags = QualityFlags({"60s": np.int64(3)}, {"order_book": np.float64(1.5)}, {"1h"})  # type: ignore[dict-item, arg-type]
+    flags = QualityFlags({"60s": np.int64(3)}, {"order_book": np.float32(1.5)}, {"60s"})  # type: ignore[dict-item, arg-type]
 
-    assert flags == QualityFlags({Timeframe.M1: 3}, {"order_book": 1.5}, frozenset({Timeframe.H1}))
-    made = frame(quality=flags)
+    assert flags == QualityFlags({Timeframe.M1: 3}, {"order_book": 1.5}, frozenset({Timeframe.M1}))
+    made = frame(quality=flags, candles={"1m": minutes_before(1).assign(is_forming=True)})
     assert InferenceDataFrame.from_json(made.to_json()).quality == flags
 
 
-def test_without_sizes_there_is_no_micro_price() -> None:
-    empty = LEVELS.assign(size=0.0)
+@pytest.mark.parametrize("marked", [False, True])
+def test_flags_and_candles_agree_on_what_is_forming(marked: bool) -> None:
+    """A candle that is half built must not be told as a final one, nor the other way round."""
+    table = minutes_before(2, 1).assign(is_forming=[False, marked])
+    told = QualityFlags(forming=frozenset() if marked else frozenset({Timeframe.M1}))
 
-    assert np.isnan(OrderBookDataFrame("BTC/USDT", AS_OF, empty, empty).to_numpy(["micro_price"])).all()
+    with pytest.raises(InvalidInputError, match=r"^quality\.forming="):
+        frame(candles={"1m": table}, quality=told)
+    with pytest.raises(InvalidInputError, match=r"^quality\.forming="):
+        frame(quality=QualityFlags(forming=frozenset({Timeframe.H4})))
 
 
 def test_times_that_are_written_to_in_place_do_not_move_rows() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +35,8 @@ ANYTHING = st.recursive(
 def assert_same(ours: StandardFrame, theirs: StandardFrame) -> None:
     assert ours == theirs
     for name, table in ours._tables().items():
-        pd.testing.assert_frame_equal(theirs._tables()[name], table, check_exact=True, check_freq=False)
+        pd.testing.assert_frame_equal(theirs._tables()[name], table, check_exact=True)
+        assert theirs._tables()[name].columns.dtype == table.columns.dtype
 
 
 @given(frame=FRAMES)
@@ -50,10 +52,11 @@ def test_every_way_out_and_back_is_exact(frame: StandardFrame) -> None:
 
 
 def test_negative_zero_and_the_smallest_float_survive() -> None:
-    table = pd.DataFrame({"price": [5e-324], "size": [-0.0], "cumulative_size": [0.1 + 0.2]})
-    frame = OrderBookDataFrame("BTC/USDT", AS_OF, table, table)
+    table = CANDLES.assign(open=5e-324, high=-0.0, low=0.1 + 0.2, close=-1.7976931348623157e308)
+    frame = InferenceDataFrame("BTC/USDT", AS_OF, AS_OF, {Timeframe.M1: table})
     for back in (frame.from_json(frame.to_json()), frame.from_parquet(frame.to_parquet())):
-        assert [str(value) for value in back.bids.iloc[0]] == ["5e-324", "-0.0", "0.30000000000000004"]
+        values = [str(value) for value in back.candles[Timeframe.M1].iloc[0, :4]]
+        assert values == ["5e-324", "-0.0", "0.30000000000000004", "-1.7976931348623157e+308"]
 
 
 @given(frames=st.lists(inference_frames(), min_size=2, max_size=3))
@@ -63,6 +66,31 @@ def test_many_of_one_layout_share_a_table(frames: list[InferenceDataFrame]) -> N
     table = pa.concat_tables([frame.to_arrow() for frame in same])
     for row, frame in enumerate(same):
         assert_same(frame, InferenceDataFrame.from_arrow(table.slice(row, 1)))
+
+
+def test_what_goes_through_neither_text_nor_arrow_is_left_out_when_it_is_made() -> None:
+    """Frequency, attributes, names of the axes, columns of another type: else a frame would not come back as it was."""
+    index = pd.date_range("2024-08-08 10:00", periods=3, freq="min", tz="UTC", unit="us", name="timestamp")
+    names = pd.CategoricalIndex(CANDLES.columns, name="field")
+    table = pd.DataFrame(CANDLES.iloc[[0, 0, 0]].to_numpy(np.float64), index, CANDLES.columns).set_axis(
+        names, axis=1
+    )
+    table.attrs["next_close"] = 1.0
+    numbers: list[pd.Index[Any]] = [
+        pd.Index([0.0, 1.0]),
+        pd.Index([0, 1], dtype="int8"),
+        pd.RangeIndex(2, name="x"),
+    ]
+
+    made: list[StandardFrame] = [InferenceDataFrame("BTC/USDT", AS_OF, AS_OF, {Timeframe.M1: table})]
+    made += [OrderBookDataFrame("BTC/USDT", AS_OF, NO_LEVELS, LEVELS.set_axis(index)) for index in numbers]
+    for frame in made:
+        for kept in frame._tables().values():
+            assert (kept.attrs, kept.columns.name) == ({}, None)
+        for back in (frame.from_json(frame.to_json()), frame.from_ipc(frame.to_ipc())):
+            assert_same(frame, back)
+            for name, kept in frame._tables().items():
+                assert type(back._tables()[name].index) is type(kept.index)
 
 
 @given(frame=FRAMES, version=st.integers() | st.text(max_size=2))
@@ -150,10 +178,9 @@ def test_a_file_of_another_writer_has_no_digest() -> None:
     assert_same(frame, OrderBookDataFrame.from_arrow(pq.read_table(io.BytesIO(sink.getvalue()))))
 
 
-LEVELS = pd.DataFrame({name: [1.0, 2.0] for name in ("price", "size", "cumulative_size")})
+LEVELS = pd.DataFrame({"price": [1.0, 2.0], "size": [1.0, 2.0], "cumulative_size": [1.0, 3.0]})
 CANDLES = pd.DataFrame(
-    {name: [1.0] for name in ("open", "high", "low", "close", "volume")}
-    | {"trade_count": [3], "busy": [True]},
+    {name: [1.0] for name in ("open", "high", "low", "close", "volume")} | {"trades": [3], "busy": [True]},
     index=pd.DatetimeIndex(["2024-08-08 10:00+00:00"], name="timestamp").as_unit("us"),
 )
 
@@ -174,8 +201,8 @@ CANDLES = pd.DataFrame(
         (["columns", "close", "values", 0], float("inf"), r"candles\.1m\.close\[0\]=inf"),
         (["columns", "close", "values"], [], r"candles\.1m\.close=0"),
         (["columns", "close", "dtype"], "float32", r"candles\.1m\.close\.dtype='float32'"),
-        (["columns", "trade_count", "values", 0], 1.5, r"candles\.1m\.trade_count\[0\]=1\.5"),
-        (["columns", "trade_count", "values", 0], None, r"candles\.1m\.trade_count\[0\]=None"),
+        (["columns", "trades", "values", 0], 1.5, r"candles\.1m\.trades\[0\]=1\.5"),
+        (["columns", "trades", "values", 0], None, r"candles\.1m\.trades\[0\]=None"),
         (["columns", "busy", "values", 0], 2, r"candles\.1m\.busy\[0\]=2"),
     ],
 )
@@ -200,7 +227,7 @@ def test_a_count_of_missing_candles_is_a_count(count: Any) -> None:
 
 @pytest.mark.parametrize("number", ["1e400", "NaN", "Infinity"])
 def test_a_number_that_json_or_a_float_has_not_is_refused(number: str) -> None:
-    text = OrderBookDataFrame("BTC/USDT", AS_OF, LEVELS, LEVELS).to_json()
+    text = OrderBookDataFrame("BTC/USDT", AS_OF, NO_LEVELS, LEVELS).to_json()
     with pytest.raises(InvalidInputError):
         OrderBookDataFrame.from_json(text.replace("2.0", number, 1))
 

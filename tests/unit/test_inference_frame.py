@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
-from datalayer.domain.inference_frame import InferenceDataFrame
+from datalayer.domain.inference_frame import InferenceDataFrame, QualityFlags
 from datalayer.domain.order_book import OrderBook
 from datalayer.domain.order_book_frame import OrderBookDataFrame
 from datalayer.domain.timeframe import Timeframe
@@ -88,7 +88,7 @@ def test_no_feature_holds_what_came_after(known: InferenceDataFrame) -> None:
 
 def test_a_forming_candle_is_a_feature_only_when_asked_for() -> None:
     forming = candles("2024-08-08 10:01", [1.0, 2.0, 3.0], is_forming=[False, False, True])
-    known = frame(candles={Timeframe.M1: forming})
+    known = frame(candles={Timeframe.M1: forming}, quality=QualityFlags(forming=frozenset({Timeframe.M1})))
     assert known.to_numpy(["1m.close"]) == [2.0]
     assert known.to_numpy(["1m.close"], include_forming=True) == [3.0]
 
@@ -176,6 +176,24 @@ def test_a_table_that_is_handed_out_is_a_copy() -> None:
     assert len(known.candles[Timeframe.M1]) == 3
     with pytest.raises(TypeError):
         known.candles[Timeframe.M1] = taken  # type: ignore[index]
+
+
+def test_levels_that_are_handed_out_are_copies() -> None:
+    known = frame(order_book=book_of("BTC/USDT", AS_OF))
+    assert known.order_book is not None
+    bids, asks = known.order_book.bids, known.order_book.asks
+    bids.loc[0, "price"] = 99.0
+    asks["later"] = 1.0
+    np.testing.assert_array_equal(known.to_numpy(["order_book.best_bid", "order_book.mid"]), [100.0, 100.5])
+    assert InferenceDataFrame.from_dict(known.to_dict()) == known
+
+
+def test_a_book_less_than_a_microsecond_ahead_is_not_cut_back_into_sight() -> None:
+    ahead = pd.Timestamp(AS_OF).as_unit("ns") + pd.Timedelta(500, "ns")
+    with pytest.raises(InvalidInputError, match=r"^timestamp=.*finer than a microsecond"):
+        book_of("BTC/USDT", ahead)
+    with pytest.raises(InvalidInputError, match=r"^ts=.*finer than a microsecond"):
+        OrderBook("BTC/USDT", ahead, *[np.empty(0)] * 4).columns()
 
 
 def test_it_goes_between_processes() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from datalayer.domain.order_book import OrderBook, OrderBookColumns
 from datalayer.domain.order_book_frame import IMBALANCES, OrderBookDataFrame
@@ -30,6 +32,12 @@ BOOK = OrderBook(
     ask_sizes=np.array([3.0, 5.0]),
     last_update_id=7,
 )
+
+
+def levels(prices: list[float], sizes: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"price": prices, "size": sizes, "cumulative_size": np.cumsum(sizes)})
+
+
 EMPTY = OrderBook("BTC/USDT", TS, *[np.empty(0)] * 4)
 
 
@@ -41,6 +49,39 @@ def test_what_is_computed_of_the_levels() -> None:
     assert list(frame.bids["cumulative_size"]) == [1.0, 3.0, 7.0]
     assert frame.depth_volumes(1.0 / 100.5) == (3.0, 3.0)
     assert list(frame.to_pandas().loc["ask"]["price"]) == [101.0, 102.0]
+
+
+def test_a_level_on_the_bound_belongs_to_the_depth() -> None:
+    """In binary, 10 and 0.1 % of it are a little less than 10.01."""
+    prices = (np.array([9.999, 9.99]), np.array([10.001, 10.01]))
+    book = OrderBook("BTC/USDT", TS, prices[0], np.array([1.0, 2.0]), prices[1], np.array([4.0, 8.0]))
+    frame = OrderBookDataFrame.from_book(book)
+
+    assert frame.depth_volumes(0.001) == (3.0, 12.0)
+    assert frame.depth_volumes(0.00099) == (1.0, 4.0)
+    names = ["bid_volume_10bps", "ask_volume_10bps", "ask_volume_9bps"]
+    np.testing.assert_array_equal(frame.to_numpy(names), [3.0, 12.0, 4.0])
+    np.testing.assert_array_equal(OrderBookDataFrame.from_book(EMPTY).to_numpy(names), [math.nan] * 3)
+
+
+@pytest.mark.parametrize("within", [-0.1, math.nan, math.inf, "0.1"])
+def test_a_depth_needs_a_share(within: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"^within="):
+        OrderBookDataFrame.from_book(BOOK).depth_volumes(within)
+
+
+@given(cents=st.integers(2, 10**7), spread=st.integers(1, 50), bps=st.integers(0, 999))
+def test_the_depth_is_that_of_exact_numbers(cents: int, spread: int, bps: int) -> None:
+    bids = list(range(cents, max(cents - 4, 0), -1))
+    asks = [cents + spread + count for count in range(4)]
+    mid, share = Fraction(2 * cents + spread, 2), Fraction(bps, 10_000)
+    sides = [np.array(side) / 100 for side in (bids, asks)]
+    frame = OrderBookDataFrame.from_book(
+        OrderBook("BTC/USDT", TS, sides[0], np.ones(len(bids)), sides[1], np.ones(len(asks)))
+    )
+    near = (sum(b >= mid * (1 - share) for b in bids), sum(a <= mid * (1 + share) for a in asks))
+
+    assert frame.depth_volumes(bps / 10_000) == near
 
 
 def test_of_an_empty_book_nothing_is_known_but_the_volumes() -> None:
@@ -72,6 +113,19 @@ def test_an_unknown_feature_lists_the_known(name: str) -> None:
         ({"bids": pd.DataFrame({"price": [1.0]})}, "bids"),
         ({"asks": pd.DataFrame({"price": [1], "size": [1], "cumulative_size": [1]})}, "asks"),
         ({"bids": OrderBookDataFrame.from_book(BOOK).bids.iloc[1:]}, r"bids\.index"),
+        (
+            {"bids": OrderBookDataFrame.from_book(BOOK).bids.iloc[::-1].reset_index(drop=True)},
+            "bids.cumulative_size",
+        ),
+        ({"bids": levels([99.0, 100.0], [1.0, 2.0])}, "bid_prices"),
+        ({"bids": levels([101.0], [1.0])}, "bid_prices"),
+        ({"asks": levels([101.0], [0.0])}, "ask_sizes"),
+        ({"asks": levels([101.0], [-1.0])}, "ask_sizes"),
+        ({"asks": levels([math.inf], [1.0])}, "ask_prices"),
+        ({"asks": levels([math.nan], [1.0])}, "ask_sizes"),
+        ({"asks": levels([101.0, math.nan], [1.0, math.nan])}, "asks.cumulative_size"),
+        ({"asks": levels([101.0], [1.0]).assign(cumulative_size=2.0)}, "asks.cumulative_size"),
+        ({"asks": None}, "asks"),
     ],
 )
 def test_what_is_no_book_is_refused(change: dict[str, Any], field: str) -> None:
@@ -122,6 +176,6 @@ def test_an_imbalance_beyond_one_is_refused() -> None:
 
 def test_a_frame_does_not_change_with_the_tables_that_it_was_made_of() -> None:
     bids = OrderBookDataFrame.from_book(BOOK).bids.copy()
-    frame = OrderBookDataFrame("BTCUSDT", TS, bids, bids)
+    frame = OrderBookDataFrame("BTCUSDT", TS, bids, OrderBookDataFrame.from_book(BOOK).asks)
     bids.loc[0, "price"] = 999.0
     assert (frame.symbol, frame.best_bid) == ("BTC/USDT", 100.0)
