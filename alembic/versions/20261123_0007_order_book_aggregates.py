@@ -1,8 +1,8 @@
 """Order books of 1s and 1m as continuous aggregates.
 
-Everything is kept as sums and counts, so that a minute rolls up exactly from its seconds. A book with an empty side has
-no mid and no spread and is left out of them; it does count in volumes and imbalance (-1 or 1), and a book with both
-sides empty counts there as 0.
+Everything is kept as sums and counts of integers, so that a minute rolls up exactly from its seconds, and again to the same
+in any order. A book with an empty side has no mid and no spread and is left out of them; it does count in volumes and
+imbalance (-1 or 1), and a book with both sides empty counts there as 0.
 
 Revision ID: 0007
 Revises: 0006
@@ -22,7 +22,8 @@ QUOTED = "best_bid IS NOT NULL AND best_ask IS NOT NULL"
 
 COMMENT = (
     "order books of {} by open time. mid2 is best_bid + best_ask, twice the mid, in price steps; it and the spread come from "
-    "the quoted_count books that have both sides. Averages: spread_sum / quoted_count; volume and imbalance sums / book_count"
+    "the quoted_count books that have both sides. Averages: spread_sum / quoted_count; volume and imbalance sums / book_count; "
+    "imbalances are summed in units of 2^-40"
 )
 
 
@@ -43,11 +44,11 @@ def upgrade() -> None:
                sum(best_ask - best_bid)::bigint AS spread_sum,
                sum(bid_volume)::bigint AS bid_volume_sum,
                sum(ask_volume)::bigint AS ask_volume_sum,
-               sum(COALESCE(
+               sum(round(COALESCE(
                    (bid_volume - ask_volume)::double precision
                    / NULLIF(bid_volume::double precision + ask_volume, 0),
                    0
-               )) AS imbalance_sum
+               ) * 1099511627776)::bigint)::bigint AS imbalance_sum
         FROM order_books
         GROUP BY instrument_id, time_bucket(INTERVAL '1 second', ts)
         """,
@@ -71,7 +72,7 @@ def upgrade() -> None:
                sum(spread_sum)::bigint AS spread_sum,
                sum(bid_volume_sum)::bigint AS bid_volume_sum,
                sum(ask_volume_sum)::bigint AS ask_volume_sum,
-               sum(imbalance_sum) AS imbalance_sum
+               sum(imbalance_sum)::bigint AS imbalance_sum
         FROM order_book_1s
         GROUP BY instrument_id, time_bucket(INTERVAL '1 minute', ts)
         """,

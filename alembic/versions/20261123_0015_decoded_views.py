@@ -60,7 +60,7 @@ def books(label: str) -> None:
                decode_steps(mid2_close * 5::numeric, i.price_scale + 1) AS mid_close,
                {price("spread_min")}, {price("spread_max")}, {price("spread_sum")},
                {size("bid_volume_sum")}, {size("ask_volume_sum")},
-               imbalance_sum / book_count AS imbalance_avg
+               imbalance_sum::double precision / book_count / 1099511627776 AS imbalance_avg
         FROM order_book_{label} AS b JOIN instruments AS i ON i.id = b.instrument_id
     """)
 

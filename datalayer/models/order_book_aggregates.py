@@ -1,8 +1,8 @@
 """Order books of 1s and 1m as continuous aggregates.
 
-Everything is kept as sums and counts, so that a minute rolls up exactly from its seconds. A book with an empty side has
-no mid and no spread and is left out of them; it does count in volumes and imbalance (-1 or 1), and a book with both
-sides empty counts there as 0.
+Everything is kept as sums and counts of integers, so that a minute rolls up exactly from its seconds, and again to the same
+in any order. A book with an empty side has no mid and no spread and is left out of them; it does count in volumes and
+imbalance (-1 or 1), and a book with both sides empty counts there as 0.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Double, Table, and_, cast, func, select
 from sqlalchemy.orm import Mapped  # noqa: TC002 (so does SQLAlchemy)
 
+from datalayer.domain.imbalances import IMBALANCE_PARTS
 from datalayer.models import windows
 from datalayer.models.base import Base
 from datalayer.models.order_books import OrderBook
@@ -49,7 +50,9 @@ def _of_books(bucket: str) -> Any:
         _total(spread).label("spread_sum"),
         _total(book.bid_volume).label("bid_volume_sum"),
         _total(book.ask_volume).label("ask_volume_sum"),
-        func.sum(func.coalesce(imbalance, 0)).label("imbalance_sum"),
+        _total(cast(func.round(func.coalesce(imbalance, 0) * IMBALANCE_PARTS), BigInteger)).label(
+            "imbalance_sum"
+        ),
     ).group_by(book.instrument_id, start)
 
 
@@ -71,7 +74,7 @@ def _of_seconds(bucket: str) -> Any:
         _total(columns.spread_sum).label("spread_sum"),
         _total(columns.bid_volume_sum).label("bid_volume_sum"),
         _total(columns.ask_volume_sum).label("ask_volume_sum"),
-        func.sum(columns.imbalance_sum).label("imbalance_sum"),
+        _total(columns.imbalance_sum).label("imbalance_sum"),
     ).group_by(columns.instrument_id, start)
 
 
@@ -86,12 +89,15 @@ def _aggregated(label: str, bucket: str, definition: Any, own: Windows) -> Table
         policies=own.policies,
         comment=f"order books of {bucket} by open time. mid2 is best_bid + best_ask, twice the mid, in price steps; it and "
         "the spread come from the quoted_count books that have both sides. Averages: spread_sum / quoted_count; volume and "
-        "imbalance sums / book_count",
+        "imbalance sums / book_count; imbalances are summed in units of 2^-40",
     )
 
 
 class _AggregatedOrderBook:
-    """Books of a bucket: prices in price steps, volumes in size steps, `ts` the bucket's start in UTC."""
+    """Books of a bucket: prices in price steps, volumes in size steps, `ts` the bucket's start in UTC.
+
+    The imbalance is summed in units of `1 / IMBALANCE_PARTS`.
+    """
 
     instrument_id: Mapped[int]
     ts: Mapped[datetime]
@@ -106,7 +112,7 @@ class _AggregatedOrderBook:
     spread_sum: Mapped[int | None]
     bid_volume_sum: Mapped[int]
     ask_volume_sum: Mapped[int]
-    imbalance_sum: Mapped[float]
+    imbalance_sum: Mapped[int]
 
 
 class OrderBook1s(_AggregatedOrderBook, Base):

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
+from datalayer.domain.imbalances import IMBALANCE_PARTS
 from datalayer.errors import InvalidInputError
 from datalayer.models import OrderBook
 from datalayer.timescale import compress_chunks, compression_statistics, relation_size
@@ -71,8 +72,8 @@ def book_of(ts: datetime, rows: list[Row]) -> Row:
         "spread_sum": sum(spreads) if quoted else None,
         "bid_volume_sum": sum(bid for bid, _ in volumes),
         "ask_volume_sum": sum(ask for _, ask in volumes),
-        "imbalance_sum": pytest.approx(
-            sum((bid - ask) / (bid + ask) if bid + ask else 0 for bid, ask in volumes)
+        "imbalance_sum": sum(
+            round((bid - ask) / (bid + ask) * IMBALANCE_PARTS) if bid + ask else 0 for bid, ask in volumes
         ),
     }
 
@@ -231,7 +232,7 @@ async def test_books_with_an_empty_side_have_no_mid(conn: AsyncConnection) -> No
     assert first["mid2_open"] == first["mid2_close"] == 203
     assert second["mid2_open"] is second["spread_sum"] is None
     assert second["imbalance_sum"] == 0
-    assert third["imbalance_sum"] == pytest.approx(-0.4 - 1)
+    assert third["imbalance_sum"] == round(-0.4 * IMBALANCE_PARTS) - IMBALANCE_PARTS
 
 
 @pytest.mark.parametrize("relation", ["candles", "order_books", "candles_1m", "order_book_1s"])
