@@ -2,12 +2,14 @@
 
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.repositories.candles import CandleRepository
+from datalayer.repositories.imbalances import ImbalanceRepository
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.order_books import OrderBookRepository
 from datalayer.repositories.trades import TradeRepository
 
 __all__ = [
     "CandleRepository",
+    "ImbalanceRepository",
     "InstrumentRepository",
     "OrderBookRepository",
     "TradeRepository",
