@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -10,21 +11,28 @@ from datalayer.db.copy_columns import Column
 from datalayer.db.staged_write import WriteTarget
 from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBookColumns
 from datalayer.domain.steps import from_steps, to_steps
+from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.write_counts import WriteCounts
+from datalayer.errors import InvalidInputError
 from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_rows
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import last_rows, range_condition, visible_range
+from datalayer.repositories.order_book_buckets import bucket_selection, read_buckets
+from datalayer.repositories.order_book_frames import bucket_frame, by_price_frame
+from datalayer.repositories.order_book_queries import BY_PRICE_TYPES, by_price_query, price_width_steps
 from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import pandas as pd
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
+    from datalayer.domain.steps import PriceType
 
 _COLUMN_TYPES: Final[dict[str, PgType]] = {
     "ts": "timestamptz",
@@ -34,6 +42,7 @@ _COLUMN_TYPES: Final[dict[str, PgType]] = {
     "ask_prices": "int8[]",
     "ask_sizes": "int8[]",
 }
+_AGGREGATED: Final = (Timeframe.S1, Timeframe.M1)
 _INT8_END: Final = 2.0**63
 _TARGET: Final = WriteTarget(table="order_books", time="ts", key=("instrument_id", "ts"), equal_key="ignore")
 
@@ -112,6 +121,111 @@ class OrderBookRepository:
         if limit is not None:
             columns = {name: column.rows(slice(None, None, -1)) for name, column in columns.items()}
         return _books(columns, instrument)
+
+    async def query_orderbook_aggregated(
+        self,
+        symbol: str,
+        aggregation: Timeframe | str = "1s",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        limit: int | None = None,
+        as_of: datetime | None = None,
+        include_forming: bool = False,
+        price_type: PriceType = "float",
+    ) -> pd.DataFrame:
+        """Return the books of whole seconds or minutes that start in `[start, end)`, summed up.
+
+        They come from the continuous aggregates. Where those cannot be trusted (a dirty range overlaps, or books are stored
+        and there is no bucket) the stored books are summed up now; what retention has dropped is kept as it was aggregated.
+
+        Args:
+            symbol: a registered instrument, in any known spelling.
+            aggregation: "1s" or "1m".
+            start: first start of a bucket, aware, included; None: from the first.
+            end: aware, excluded; None: to the last visible one.
+            limit: only the last so many.
+            as_of: what was over at this time, aware: `start of the bucket + its length <= as_of`. None: now.
+            include_forming: add the bucket that is not over at `as_of`, from its books with `ts <= as_of`, and a column
+                is_forming (bool). It counts for `limit`.
+            price_type: prices and volumes as float64, or as `Decimal` objects (means rounded to 34 digits); "fixed" gives
+                steps: int64, mids and means float64.
+
+        Returns:
+            A frame indexed by the start of the bucket `timestamp` (datetime64[us, UTC], ascending, unique) with columns
+            mid_open, mid_high, mid_low, mid_close, spread_min, spread_max and spread_mean (of the quoted_count books with
+            both sides; NaN, None or NA without any), bid_volume_mean, ask_volume_mean and imbalance_mean (float64; see
+            `datalayer.domain.imbalances`) of all book_count books, book_count and quoted_count (int64), and source
+            (category: aggregate, generated, forming). Each price and volume is the float nearest to the exact value. A bucket
+            without books is absent. Empty with the same columns and dtypes if there is nothing. `attrs` has symbol and
+            timeframe.
+
+        Raises:
+            InvalidInputError: symbol unknown, another aggregation or price type, a time naive, `end` before `start`, or
+                `limit` negative.
+            DatabaseError: the server refuses.
+        """
+        length = Timeframe.parse(aggregation)
+        if length not in _AGGREGATED:
+            raise InvalidInputError("aggregation", aggregation, "use 1s or 1m")
+        chosen = bucket_selection(length, start, end, as_of, limit=limit, include_forming=include_forming)
+        instrument, rows = await read_buckets(self._conn, self._instruments, symbol, chosen)
+        frame = bucket_frame(rows, instrument, price_type, has_forming=include_forming)
+        frame.attrs = {"symbol": instrument.symbol, "timeframe": length.label}
+        return frame
+
+    async def query_orderbook_by_price(
+        self,
+        symbol: str,
+        aggregation: Timeframe | str,
+        price_width: float | Decimal | str,
+        start: datetime,
+        end: datetime | None = None,
+        *,
+        as_of: datetime | None = None,
+        price_type: PriceType = "float",
+    ) -> pd.DataFrame:
+        """Return resting sizes by time and price, as for a heat map: `OrderBookHeatMap.from_frame` makes arrays of them.
+
+        Args:
+            symbol: a registered instrument, in any known spelling.
+            aggregation: length of the buckets of time, any timeframe.
+            price_width: width of the buckets of price in the quote asset, a multiple of the instrument's price step. The
+                bucket of a price covers `[n * price_width, (n + 1) * price_width)`.
+            start: first start of a bucket of time, aware, included.
+            end: aware, excluded; None: to the last visible one.
+            as_of: what was over at this time, aware: `start of the bucket + its length <= as_of`. None: now.
+            price_type: prices and sizes as float64, or as `Decimal` objects (means rounded to 34 digits); "fixed" gives
+                steps: int64, size_mean float64.
+
+        Returns:
+            A frame indexed by the start of the bucket of time `timestamp` (datetime64[us, UTC], ascending; may repeat) with
+            columns side (category: bid, ask), price (lower end of the bucket), size_mean (mean over the book_count books of
+            the bucket of time, in which a book without a level there counts as 0), size_last (of its last book) and
+            book_count (int64); ordered by time, side and price. Places without a level in any book are absent. Empty with
+            the same columns and dtypes if there is nothing. `attrs` has symbol, timeframe and price_width (`Decimal`; an int
+            of steps if "fixed").
+
+        Raises:
+            InvalidInputError: symbol unknown, `price_width` no multiple of the price step, another timeframe or price
+                type, a time naive, or `end` before `start`.
+            DatabaseError: the server refuses, or sizes do not add up in 64 bits.
+        """
+        length = Timeframe.parse(aggregation)
+        opens = bucket_selection(length, start, end, as_of).opens
+        instrument, columns = await copy_out_scaled(
+            self._conn,
+            self._instruments,
+            symbol,
+            lambda found: by_price_query(found, length, price_width_steps(price_width, found), opens),
+            BY_PRICE_TYPES,
+        )
+        rows = {name: column.data for name, column in columns.items()}
+        frame = by_price_frame(rows, instrument, price_type)
+        steps = price_width_steps(price_width, instrument)
+        width = steps if price_type == "fixed" else Decimal(steps).scaleb(-instrument.price_scale)
+        frame.attrs = {"symbol": instrument.symbol, "timeframe": length.label, "price_width": width}
+        return frame
 
 
 def _book_columns(books: OrderBookColumns, instrument: Instrument) -> list[Column]:
