@@ -64,6 +64,7 @@ async def fill(engine: AsyncEngine, rows: int) -> None:
         end, left = end - timedelta(seconds=seconds), left - seconds
     async with engine.begin() as conn:
         await conn.execute(text(BOOK_ROWS), {"end": END, "books": BOOKS, "symbol": SYMBOL})
+        await conn.execute(text("ANALYZE candles, order_books"))  # refreshing by a bad plan takes minutes
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     async with autocommit.connect() as conn:
         for family in AGGREGATES.values():

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from datalayer.domain.order_book import OrderBookColumns
+from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.timeframe import Timeframe
 from datalayer.repositories import (
     CandleRepository,
+    ImbalanceRepository,
     InstrumentRepository,
     OrderBookRepository,
     TradeRepository,
@@ -106,6 +108,17 @@ async def write(
     await OrderBookRepository(conn).insert_order_books(symbol, OrderBookColumns(*columns))
 
 
+async def write_imbalances(
+    conn: AsyncConnection, symbol: str, seconds: list[int], visible_at: datetime | None
+) -> None:
+    times = pd.DatetimeIndex(
+        [START + timedelta(seconds=second) for second in sorted(seconds)], tz="UTC"
+    ).as_unit("us")
+    frame = pd.DataFrame(dict.fromkeys(IMBALANCES, 0.25), index=times)
+    known = frame if visible_at is None else frame.loc[:visible_at]
+    await ImbalanceRepository(conn).upsert_imbalances(symbol, known)
+
+
 async def outcome(answer: Callable[[], Awaitable[Any]]) -> Any:
     """Return what was answered, or the kind of refusal, in a form that can be compared."""
     try:
@@ -133,6 +146,9 @@ def questions(
 ) -> dict[str, Callable[[], Awaitable[Any]]]:
     bounds = {name: asked[name] for name in ("start", "end", "limit")} | {"as_of": as_of}
     candles = {name: asked[name] for name in ("source", "price_type")} | bounds
+    by_price: dict[str, Any] = {"start": asked["start"] or START, "end": asked["end"], "as_of": as_of}
+    of_books = OrderBookRepository(conn)
+    forming = {"include_forming": asked["include_forming"]}
     of_candles, separate = (
         CandleRepository(conn),
         {"align": False, "include_forming": asked["include_forming"]},
@@ -150,7 +166,11 @@ def questions(
             symbol, asked["others"], **candles, **separate
         ),
         "query_trades": lambda: TradeRepository(conn).query_trades(symbol, **bounds),
-        "query_orderbook_snapshots": lambda: OrderBookRepository(conn).query_orderbook_snapshots(
+        "query_orderbook_snapshots": lambda: of_books.query_orderbook_snapshots(symbol, **bounds),
+        "query_orderbook_1s": lambda: of_books.query_orderbook_aggregated(symbol, "1s", **bounds, **forming),
+        "query_orderbook_1m": lambda: of_books.query_orderbook_aggregated(symbol, "1m", **bounds, **forming),
+        "query_orderbook_by_price": lambda: of_books.query_orderbook_by_price(symbol, "1m", 2, **by_price),
+        "query_orderbook_imbalances": lambda: ImbalanceRepository(conn).query_orderbook_imbalances(
             symbol, **bounds
         ),
     }
@@ -179,6 +199,7 @@ async def test_every_answer_is_that_of_a_truncated_database(
         for symbol, visible_at in ((WHOLE, None), (TRUNCATED, as_of)):
             await InstrumentRepository(conn).ensure(symbol, 2, 2)
             await write(conn, symbol, market, visible_at)
+            await write_imbalances(conn, symbol, drawn["events"], visible_at)
         for question in asked:
             whole = questions(conn, WHOLE, question, as_of)
             truncated = questions(conn, TRUNCATED, question, as_of)
