@@ -14,6 +14,7 @@ from datalayer.domain.trade import Trade
 from datalayer.domain.validation import DataValidator
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.embedded import EmbeddedTimescale
+from datalayer.ingestion import UnitOfWork
 from datalayer.repositories import (
     CandleRepository,
     InstrumentRepository,
@@ -39,6 +40,7 @@ __all__ = [
     "Timeframe",
     "Trade",
     "TradeRepository",
+    "UnitOfWork",
     "WriteCounts",
     "canonical_symbol",
     "connect",

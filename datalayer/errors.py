@@ -128,6 +128,25 @@ class OpenTransactionError(DataLayerError, RuntimeError):
     """Something that must run outside of transactions was asked for inside of one."""
 
 
+class UnitOfWorkError(DataLayerError, RuntimeError):
+    """A unit of work was used before it began, after its end, or a second time."""
+
+
+class ConflictError(DatabaseError):
+    """A row was to be new, and its key is stored with other values; its transaction should be given up.
+
+    Attributes:
+        table: where it is stored.
+        key: the columns of its key.
+    """
+
+    def __init__(self, table: str, key: dict[str, Any], hint: str) -> None:
+        self.table = table
+        self.key = key
+        named = ", ".join(f"{name}={value}" for name, value in key.items())
+        super().__init__(f"{table}: {named}: {hint}", "23505")
+
+
 class UnsupportedServerError(DatabaseError):
     """The server has no TimescaleDB, one that is too old, or one without the community licence."""
 

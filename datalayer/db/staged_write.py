@@ -6,15 +6,15 @@ rewritten, and compressed chunks in which nothing changes are not decompressed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from zlib import crc32
 
 from datalayer.db.copy_transfer import copy_in, driver_connection
 from datalayer.db.driver_errors import driver_operation
 from datalayer.domain.write_counts import WriteCounts
-from datalayer.errors import InvalidInputError
+from datalayer.errors import ConflictError, DatabaseError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.db.copy_columns import Column, PgType
+
+OnConflict: TypeAlias = Literal["update", "ignore", "error"]
+"""What happens to a row whose key is stored: its values replace the stored ones, it is passed over, or, where it says
+something else than the stored one, everything is refused."""
+
+UNIQUE_VIOLATION: Final = "23505"
 
 # Bounds the memory of a batch and the time that its encoding holds the event loop; larger ones are no faster.
 ROWS_PER_BATCH: Final = 10_000
@@ -44,15 +50,25 @@ class WriteTarget:
         table: its name, found by the search path.
         time: its time column, which every batch is ordered by.
         key: columns of its primary key.
-        equal_key: what happens to a row whose key is stored: its values replace the stored ones, or it is ignored.
+        equal_key: what happens to a row whose key is stored, if the caller does not say.
         kept_if_null: columns in which a new NULL does not replace a stored value.
     """
 
     table: str
     time: str
     key: tuple[str, ...]
-    equal_key: Literal["update", "ignore"]
+    equal_key: OnConflict
     kept_if_null: frozenset[str] = frozenset()
+
+    def resolving(self, on_conflict: OnConflict | None) -> WriteTarget:
+        """Return the target with another answer to stored keys; None: its own.
+
+        Raises:
+            InvalidInputError: there is no such policy.
+        """
+        if on_conflict not in {None, "update", "ignore", "error"}:
+            raise InvalidInputError("on_conflict", on_conflict, "use one of update, ignore, error")
+        return self if on_conflict is None else replace(self, equal_key=on_conflict)
 
 
 async def write_staged(
@@ -74,6 +90,7 @@ async def write_staged(
         Exact counts, also beside concurrent writers of the same keys and into compressed chunks.
 
     Raises:
+        ConflictError: a stored row says something else, and the target wants that refused.
         DatabaseError: the server refuses a row, or the connection is lost.
         InvalidInputError: `conn` is in autocommit mode, or a time is not in the years 1 to 9999.
     """
@@ -87,15 +104,23 @@ async def write_staged(
     # or by the embedded server, a table of another shape may be there.
     definition = ", ".join(f'"{column.name}" {_SQL_TYPES[column.pg_type]}' for column in columns)
     staging = f"staging_{target.table}_{crc32(definition.encode()):08x}"
-    upsert = _upsert_sql(target, staging, [column.name for column in columns], constants)
+    names = [column.name for column in columns]
+    upsert = _upsert_sql(target, staging, names, constants)
+    conflict = _conflict_sql(target, staging, names, constants) if target.equal_key == "error" else None
     values = [value for _, value in constants.values()]
     counts = WriteCounts()
     for batch, times in zip(batches, ends, strict=True):
         async with driver_operation(conn):
             await driver.execute(_prepare_sql(staging, definition))
         await copy_in(conn, staging, batch, schema="pg_temp")
-        async with driver_operation(conn):
-            row = await driver.fetchrow(upsert, *values, *times)
+        if conflict is not None:
+            async with driver_operation(conn):
+                _refuse_conflict(target, await driver.fetchrow(conflict, *values, *times))
+        try:
+            async with driver_operation(conn):
+                row = await driver.fetchrow(upsert, *values, *times)
+        except DatabaseError as exc:
+            raise _conflict_of(target, exc) or exc from exc.__cause__
         unchanged = len(batch[0].data) - row["inserted"] - row["updated"]
         counts += WriteCounts(row["inserted"], row["updated"], unchanged)
     return counts
@@ -125,28 +150,64 @@ def _prepare_sql(staging: str, definition: str) -> str:
 def _upsert_sql(
     target: WriteTarget, staging: str, columns: Sequence[str], constants: Mapping[str, tuple[PgType, int]]
 ) -> str:
-    parameter = {
-        name: f"${n}::{_SQL_TYPES[pg_type]}" for n, (name, (pg_type, _)) in enumerate(constants.items(), 1)
-    }
-    earliest, latest = (f"${len(constants) + n}::timestamptz" for n in (1, 2))
+    parameter = _parameters(constants)
     all_columns = [*constants, *columns]
-    same_key = [f"stored.{name} = {parameter.get(name, 's.' + name)}" for name in target.key]
     values = [name for name in columns if name not in target.key]
     return f"""
         WITH written AS (
             INSERT INTO {target.table} AS stored ({", ".join(all_columns)})
             SELECT {", ".join(parameter.get(name, "s." + name) for name in all_columns)}
             FROM pg_temp.{staging} AS s
-            LEFT JOIN {target.table} AS stored
-                ON {" AND ".join(same_key)}
-                AND stored.{target.time} BETWEEN {earliest} AND {latest}
+            LEFT JOIN {target.table} AS stored ON {_same_key(target, constants)}
             WHERE stored.{target.time} IS NULL {_or_changed(target, values)}
             ORDER BY {", ".join("s." + name for name in target.key if name not in constants)}
-            ON CONFLICT ({", ".join(target.key)}) {_on_conflict(target, values)}
+            {_on_conflict(target, values)}
             RETURNING xmax = 0 AS is_new
         )
         SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated FROM written
     """
+
+
+def _conflict_sql(
+    target: WriteTarget, staging: str, columns: Sequence[str], constants: Mapping[str, tuple[PgType, int]]
+) -> str:
+    values = [name for name in columns if name not in target.key]
+    return f"""
+        SELECT {", ".join("stored." + name for name in target.key)}
+        FROM pg_temp.{staging} AS s JOIN {target.table} AS stored ON {_same_key(target, constants)}
+        WHERE {_changed(target, values, "s")}
+        ORDER BY {", ".join("stored." + name for name in target.key)} LIMIT 1
+    """
+
+
+def _parameters(constants: Mapping[str, tuple[PgType, int]]) -> dict[str, str]:
+    return {
+        name: f"${n}::{_SQL_TYPES[pg_type]}" for n, (name, (pg_type, _)) in enumerate(constants.items(), 1)
+    }
+
+
+def _same_key(target: WriteTarget, constants: Mapping[str, tuple[PgType, int]]) -> str:
+    parameter = _parameters(constants)
+    same = [f"stored.{name} = {parameter.get(name, 's.' + name)}" for name in target.key]
+    earliest, latest = (f"${len(constants) + n}::timestamptz" for n in (1, 2))
+    return " AND ".join([*same, f"stored.{target.time} BETWEEN {earliest} AND {latest}"])
+
+
+def _refuse_conflict(target: WriteTarget, row: Mapping[str, Any] | None) -> None:
+    if row is not None:
+        raise ConflictError(target.table, dict(row), _CONFLICT)
+
+
+def _conflict_of(target: WriteTarget, error: DatabaseError) -> ConflictError | None:
+    """Return the conflict with a row that another writer committed just now; its key is in the server's detail."""
+    if target.equal_key != "error" or error.sqlstate != UNIQUE_VIOLATION:
+        return None
+    return ConflictError(target.table, {"key": getattr(error.__cause__, "detail", None)}, _CONFLICT)
+
+
+_CONFLICT: Final = (
+    "stored with other values; write with on_conflict='update' or 'ignore', or find out which is right"
+)
 
 
 def _new_value(target: WriteTarget, name: str, source: str) -> str:
@@ -164,7 +225,10 @@ def _changed(target: WriteTarget, values: Sequence[str], source: str) -> str:
 
 def _on_conflict(target: WriteTarget, values: Sequence[str]) -> str:
     """The row may still be stored by the time it is inserted, by a writer that the join could not see."""
+    if target.equal_key == "error":
+        return ""
+    conflict = f"ON CONFLICT ({', '.join(target.key)})"
     if target.equal_key == "ignore":
-        return "DO NOTHING"
+        return f"{conflict} DO NOTHING"
     assignments = ", ".join(f"{name} = {_new_value(target, name, 'excluded')}" for name in values)
-    return f"DO UPDATE SET {assignments} WHERE {_changed(target, values, 'excluded')}"
+    return f"{conflict} DO UPDATE SET {assignments} WHERE {_changed(target, values, 'excluded')}"

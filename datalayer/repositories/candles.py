@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from datalayer.db.copy_columns import Column
-from datalayer.db.staged_write import WriteTarget
+from datalayer.db.staged_write import OnConflict, WriteTarget
 from datalayer.domain.moments import utc_moment
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.write_counts import WriteCounts
@@ -86,7 +86,12 @@ class CandleRepository:
         self._instruments = InstrumentRepository(conn)
 
     async def upsert_candles(
-        self, symbol: str, timeframe: Timeframe | str, frame: pd.DataFrame
+        self,
+        symbol: str,
+        timeframe: Timeframe | str,
+        frame: pd.DataFrame,
+        *,
+        on_conflict: OnConflict = "update",
     ) -> WriteCounts:
         """Write candles; a stored candle takes the new values. Repeating the write changes nothing.
 
@@ -96,6 +101,7 @@ class CandleRepository:
             frame: any order; index of open times, aware (converted to UTC); columns open, high, low, close in the quote
                 asset and volume in the base asset, as floats, `Decimal`, str or ints; optionally trade_count, where
                 missing means unknown: it then leaves a stored count as it is. Other columns are not stored.
+            on_conflict: what happens to a candle that is stored with other values; see `OnConflict`.
 
         Returns:
             Exact counts; rows that repeat another row entirely count as unchanged.
@@ -104,6 +110,7 @@ class CandleRepository:
             ScaleError: a value has more decimals than its instrument's scale, or is missing or infinite.
             InvalidInputError: symbol unknown; a column missing or twice; a time naive, missing or off the timeframe's
                 grid; two rows of one time that differ; high, low or volume impossible. Nothing is written.
+            ConflictError: a stored candle says something else, and `on_conflict` is "error"; names the key.
             DatabaseError: the server refuses; the transaction is aborted.
         """
         length = Timeframe.parse(timeframe)
@@ -115,7 +122,7 @@ class CandleRepository:
             "timeframe": ("int4", length.value),
         }
         columns = _candle_columns(frame, instrument, length)
-        return await write_batch(self._conn, _TARGET, columns, constants)
+        return await write_batch(self._conn, _TARGET.resolving(on_conflict), columns, constants)
 
     async def query_ohlcv_data(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from datalayer.db.copy_columns import Column
-from datalayer.db.staged_write import WriteTarget
+from datalayer.db.staged_write import OnConflict, WriteTarget
 from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBookColumns
 from datalayer.domain.steps import from_steps, to_steps
 from datalayer.domain.timeframe import Timeframe
@@ -58,12 +58,15 @@ class OrderBookRepository:
         self._conn = conn
         self._instruments = InstrumentRepository(conn)
 
-    async def insert_order_books(self, symbol: str, books: OrderBookColumns) -> WriteCounts:
+    async def insert_order_books(
+        self, symbol: str, books: OrderBookColumns, *, on_conflict: OnConflict = "ignore"
+    ) -> WriteCounts:
         """Write snapshots; one whose time is stored already is ignored. Repeating the write changes nothing.
 
         Args:
             symbol: a registered instrument, in any known spelling.
             books: snapshots in any order.
+            on_conflict: what happens to a snapshot whose time is stored; see `OnConflict`.
 
         Returns:
             Exact counts; ignored snapshots, and those that repeat another entirely, count as unchanged.
@@ -72,13 +75,15 @@ class OrderBookRepository:
             ScaleError: a value has more decimals than its instrument's scale.
             InvalidInputError: symbol unknown, two snapshots of one time differ, or the sizes of a side do not add up in
                 64 bits. Nothing is written.
+            ConflictError: a stored snapshot says something else, and `on_conflict` is "error"; names the key.
             DatabaseError: the server refuses; the transaction is aborted.
         """
         instrument = await self._instruments.get_for_write(symbol)
         if not len(books):
             return WriteCounts()
         columns = _book_columns(books, instrument)
-        return await write_batch(self._conn, _TARGET, columns, {"instrument_id": ("int2", instrument.id)})
+        target = _TARGET.resolving(on_conflict)
+        return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
     async def query_orderbook_snapshots(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from datalayer.db.copy_columns import Column
-from datalayer.db.staged_write import WriteTarget
+from datalayer.db.staged_write import OnConflict, WriteTarget
 from datalayer.domain.steps import PriceType, from_steps
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.repositories.batches import write_batch
@@ -49,7 +49,9 @@ class TradeRepository:
         self._conn = conn
         self._instruments = InstrumentRepository(conn)
 
-    async def insert_trades(self, symbol: str, frame: pd.DataFrame) -> WriteCounts:
+    async def insert_trades(
+        self, symbol: str, frame: pd.DataFrame, *, on_conflict: OnConflict = "ignore"
+    ) -> WriteCounts:
         """Write trades; one whose time and id are stored already is ignored. Repeating the write changes nothing.
 
         Args:
@@ -57,6 +59,7 @@ class TradeRepository:
             frame: any order; index of exchange times, aware (converted to UTC), which may repeat; columns trade_id
                 (int), price in the quote asset and size in the base asset (floats, `Decimal`, str or ints), and side
                 (int): 1 the aggressor bought, -1 sold, 0 unknown. Other columns are not stored.
+            on_conflict: what happens to a trade whose time and id are stored; see `OnConflict`.
 
         Returns:
             Exact counts; ignored trades, and rows that repeat another row entirely, count as unchanged.
@@ -65,13 +68,15 @@ class TradeRepository:
             ScaleError: a value has more decimals than its instrument's scale, or is missing or infinite.
             InvalidInputError: symbol unknown; a column missing or twice; a time naive or missing; two rows of one time
                 and id that differ; size not above zero; another side. Nothing is written.
+            ConflictError: a stored trade says something else, and `on_conflict` is "error"; names the key.
             DatabaseError: the server refuses; the transaction is aborted.
         """
         instrument = await self._instruments.get_for_write(symbol)
         if not len(frame):
             return WriteCounts()
         columns = _trade_columns(frame, instrument)
-        return await write_batch(self._conn, _TARGET, columns, {"instrument_id": ("int2", instrument.id)})
+        target = _TARGET.resolving(on_conflict)
+        return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
     async def query_trades(
         self,
