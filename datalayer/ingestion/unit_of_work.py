@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Self
 
 from datalayer.db.connection import DatabaseConnectionManager
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+logger = logging.getLogger(__name__)
 
 
 class UnitOfWork:
@@ -139,9 +142,8 @@ class UnitOfWork:
             with driver_errors_translated():
                 await conn.close()
         except DatabaseUnavailableError:
-            # Lost with its transaction, which the server undoes by itself. Closed again, it leaves the pool.
-            await conn.invalidate()
-            await conn.close()
+            # Lost with its transaction, which the server undoes by itself; the pool has thrown it away.
+            logger.debug("a connection was lost before its transaction was rolled back", exc_info=True)
 
 
 _NOT_BEGUN: Final = "the unit of work has not begun; use `async with UnitOfWork(...) as uow:`"

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from datalayer import UnitOfWork, WriteCounts
+from datalayer.db.connection import pool_of
 from datalayer.domain.order_book import OrderBook
 from datalayer.errors import ConflictError, InvalidInputError, UnitOfWorkError
 
@@ -177,7 +178,9 @@ async def test_a_conflict_with_a_writer_of_the_same_moment_names_the_key(registe
 
         waiting = asyncio.create_task(second())
         async with UnitOfWork(registered) as watcher:
-            query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+            blocked = "cardinality(pg_blocking_pids(pid)) > 0"
+            query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {blocked}"
+            await watcher.connection.exec_driver_sql("SET LOCAL stats_fetch_consistency = 'none'")
             while not (await watcher.connection.exec_driver_sql(query)).scalar():
                 pass
         await first.commit()
@@ -193,4 +196,5 @@ async def test_an_end_on_a_lost_connection_is_an_end(registered: AsyncEngine) ->
         async with UnitOfWork(registered) as other:
             pid = (await uow.connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
             await other.connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
+    assert pool_of(registered).statistics.in_use == 0
     assert await closes(registered) == []
