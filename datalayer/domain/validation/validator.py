@@ -13,6 +13,7 @@ from datalayer.domain.order_book import OrderBookColumns
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.validation import candles, order_books, trades
 from datalayer.domain.validation.checked import Checked, Context
+from datalayer.domain.validation.plain import PlainRecords
 from datalayer.domain.validation.raw_columns import RawColumns, raw_columns, record_fields, row_count, taken
 from datalayer.domain.validation.result import RejectedRows, ValidationResult
 from datalayer.domain.validation.rules import Kind, ValidationLimits
@@ -53,11 +54,17 @@ class DataValidator:
     def __init__(self, instrument: Instrument, limits: ValidationLimits | None = None) -> None:
         self._instrument = instrument
         self._limits = limits or ValidationLimits()
+        self._plain = PlainRecords(instrument, self._limits)
 
     @property
     def instrument(self) -> Instrument:
         """The instrument whose data are checked."""
         return self._instrument
+
+    @property
+    def plain(self) -> PlainRecords:
+        """The short way for single records that are plainly right."""
+        return self._plain
 
     def validate_candles(
         self,
