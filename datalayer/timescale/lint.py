@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from datalayer.errors import ConfigurationError
 from datalayer.timescale.intervals import Interval
@@ -13,23 +14,28 @@ if TYPE_CHECKING:
 
     from datalayer.timescale.specs import Key, Policy, Relation
 
-_DAY = Interval.of("1 day")
+_DAY: Final = Interval.of("1 day")
+_OPEN: Final = {"start_offset": math.inf, "end_offset": -math.inf}
+"""How far behind now an offset lies that is None."""
 
 
 class _Setting(NamedTuple):
     name: str
-    value: Interval
+    value: Interval | None
+    size: float
 
     def __str__(self) -> str:
         return f"{self.name}={self.value}"
 
     def __lt__(self, other: object) -> bool:
         # A window in days and one in the numbers of an integer column cannot be compared.
-        if not isinstance(other, _Setting) or (self.value.integer is None) is not (
-            other.value.integer is None
+        if not isinstance(other, _Setting) or (
+            self.value is not None
+            and other.value is not None
+            and (self.value.integer is None) is not (other.value.integer is None)
         ):
             return False
-        return self.value.size < other.value.size
+        return self.size < other.size
 
     def __le__(self, other: object) -> bool:
         return self < other or (isinstance(other, _Setting) and self.value == other.value)
@@ -39,8 +45,9 @@ def refuse_contradictions(relations: Iterable[Relation]) -> None:
     """Refuse windows that contradict each other.
 
     - Retention keeps at least what a refresh still reads, else the refresh deletes what the aggregate had
-      (timescaledb #2198), and begins after compression.
-    - Compression begins behind every refresh window over the same data.
+      (timescaledb #2198), and begins after compression. A window that begins with the data (`start_offset=None`) allows no
+      retention.
+    - Compression begins behind every refresh window over the same data that has a beginning.
     - A refresh window holds two buckets at least, as TimescaleDB demands.
     - In a hierarchy buckets divide each other, and a window reaches at least as far back, and ends at least as early, as
       that of its source; of two with phases, the source's is the earlier.
@@ -70,12 +77,13 @@ def _faults(own: Relation, known: dict[Key, Relation]) -> Iterator[str]:
         yield from _buckets(source, own)
     if refresh is None:
         return
-    if refresh.start_offset is not None:
-        start = _of(own, refresh, "start_offset")
-        for aged in (own, *sources):
-            for setting in _ageing(aged):
+    start = _of(own, refresh, "start_offset")
+    for aged in (own, *sources):
+        for setting in _ageing(aged):
+            # Chunks of any age may be compressed and refreshed still; dropped ones may not.
+            if start.value is not None or setting.name.endswith(".drop_after"):
                 yield from _longer(setting, start)
-        yield from _holds_two_buckets(own, refresh)
+    yield from _holds_two_buckets(own, refresh)
     for source in sources:
         yield from _nesting(source, own)
         yield from _order(source, own)
@@ -94,27 +102,25 @@ def _ageing(relation: Relation) -> Iterator[_Setting]:
 
 
 def _holds_two_buckets(own: AggregateSpec, refresh: RefreshPolicy) -> Iterator[str]:
-    if refresh.end_offset is None or own.bucket is None:
+    if own.bucket is None:
         return
     start, end = _of(own, refresh, "start_offset"), _of(own, refresh, "end_offset")
-    bucket = _Setting(f"{own.name}.bucket", own.bucket)
-    if start.value.size - end.value.size < 2 * bucket.value.size:
-        yield f"{start} must lie two times {bucket} before {end}"
+    if start.size - end.size < 2 * own.bucket.size:
+        yield f"{start} must lie two times {_bucket(own)} before {end}"
 
 
 def _buckets(source: Relation, own: AggregateSpec) -> Iterator[str]:
     if not isinstance(source, AggregateSpec) or source.bucket is None or own.bucket is None:
         return
     if not _divides(source.bucket, own.bucket):
-        bucket, of_source = (_Setting(f"{s.name}.bucket", s.bucket) for s in (own, source) if s.bucket)
-        yield f"{bucket} must be a multiple of {of_source}"
+        yield f"{_bucket(own)} must be a multiple of {_bucket(source)}"
 
 
 def _nesting(source: Relation, own: AggregateSpec) -> Iterator[str]:
     lower, upper = _refresh(source), _refresh(own)
-    for field in ("start_offset", "end_offset"):
-        if lower is None or upper is None or getattr(upper, field) is None or getattr(lower, field) is None:
-            continue
+    if lower is None or upper is None:
+        return
+    for field in _OPEN:
         setting, of_source = _of(own, upper, field), _of(source, lower, field)
         if setting < of_source:
             yield f"{setting} must not be shorter than {of_source}"
@@ -145,4 +151,10 @@ def _longer(left: _Setting, right: _Setting) -> Iterator[str]:
 
 
 def _of(relation: Relation, policy: Policy, field: str) -> _Setting:
-    return _Setting(f"{relation.name}.{policy.kind.name.lower()}.{field}", getattr(policy, field))
+    value: Interval | None = getattr(policy, field)
+    size = _OPEN[field] if value is None else value.size
+    return _Setting(f"{relation.name}.{policy.kind.name.lower()}.{field}", value, size)
+
+
+def _bucket(aggregate: AggregateSpec) -> str:
+    return f"{aggregate.name}.bucket={aggregate.bucket}"

@@ -103,6 +103,30 @@ def declare(
             "daily.refresh.end_offset=2 hours must not be shorter than hourly.refresh.end_offset=3 hours",
         ),
         (
+            [retain("90 days")],
+            [refresh(None)],
+            [],
+            "readings.retention.drop_after=90 days must be longer than hourly.refresh.start_offset=None",
+        ),
+        (
+            [],
+            [refresh(None), retain("90 days")],
+            [],
+            "hourly.retention.drop_after=90 days must be longer than hourly.refresh.start_offset=None",
+        ),
+        (
+            [],
+            [refresh(None)],
+            [refresh("90 days")],
+            "daily.refresh.start_offset=90 days must not be shorter than hourly.refresh.start_offset=None",
+        ),
+        (
+            [],
+            [refresh("9 days", "3 hours")],
+            [refresh("9 days", None)],
+            "daily.refresh.end_offset=None must not be shorter than hourly.refresh.end_offset=3 hours",
+        ),
+        (
             [],
             [refresh("2 hours")],
             [],
@@ -132,8 +156,8 @@ def test_a_contradiction_names_both_settings(
             [refresh("3 days"), compress("5 days"), retain("30 days")],
             [refresh("4 days", "1 day")],
         ),
-        ([retain("1 day")], [refresh(None)], []),
-        ([], [refresh("3 days", None)], []),
+        ([compress("1 day")], [refresh(None), compress("1 day")], [refresh(None)]),
+        ([], [refresh("3 days", None)], [refresh("3 days", "1 hour")]),
         (
             [compress("1 month"), retain("31 days")],
             [refresh("3 days", phase="10 seconds")],
