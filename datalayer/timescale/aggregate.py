@@ -12,7 +12,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from datalayer.errors import ConfigurationError
 from datalayer.timescale.functions import BUCKET
-from datalayer.timescale.hypertable import find_hypertable, ordered
+from datalayer.timescale.hypertable import find_hypertable, ordered, refuse_wrong_compression
 from datalayer.timescale.intervals import Interval
 from datalayer.timescale.lint import refuse_contradictions
 from datalayer.timescale.specs import AggregateSpec
@@ -71,8 +71,8 @@ def continuous_aggregate(
         comment: of the view.
 
     Raises:
-        ConfigurationError: no bucket, a computed column without a label, the name is taken, or windows of policies
-            contradict each other.
+        ConfigurationError: no bucket, a computed column without a label, the name is taken, compression by a column that does
+            not exist or not ordered by the bucket, or windows of policies contradict each other.
     """
     metadata = metadata.info.get(_DECLARED_IN, metadata)
     schema = schema if schema is not None else metadata.schema
@@ -80,6 +80,7 @@ def continuous_aggregate(
     if (schema, name) in known:
         msg = f"continuous aggregate {name} is declared twice"
         raise ConfigurationError(msg)
+    bucket = _bucket(name, definition)
     spec = AggregateSpec(
         name=name,
         schema=schema,
@@ -93,9 +94,10 @@ def continuous_aggregate(
         create_group_indexes=create_group_indexes,
         comment=comment,
         sources=tuple(_sources(definition)),
-        bucket=_bucket(name, definition),
+        bucket=_width(bucket),
     )
     table = _table(spec, metadata, definition)
+    refuse_wrong_compression(f"continuous aggregate {name}", table, bucket.key, compression)
     refuse_contradictions([*_relations(metadata), spec])
     known[spec.key] = spec
     return table
@@ -143,14 +145,17 @@ def _sources(definition: Select[Any]) -> Iterator[Key]:
             yield element.schema, element.name
 
 
-def _bucket(name: str, definition: Select[Any]) -> Interval:
+def _bucket(name: str, definition: Select[Any]) -> Label[Any]:
     for selected in definition.selected_columns:
-        element = selected.element if isinstance(selected, Label) else selected
-        if _is_bucket(element):
-            width = str(next(iter(element.clauses)))
-            return Interval.of(int(width) if width.isdigit() else width.removeprefix("INTERVAL ").strip("'"))
+        if isinstance(selected, Label) and _is_bucket(selected.element):
+            return selected
     msg = f"continuous aggregate {name}: select one time_bucket(...), with a .label(...)"
     raise ConfigurationError(msg)
+
+
+def _width(bucket: Label[Any]) -> Interval:
+    width = str(next(iter(bucket.element.clauses)))
+    return Interval.of(int(width) if width.isdigit() else width.removeprefix("INTERVAL ").strip("'"))
 
 
 def _is_bucket(element: Any) -> bool:

@@ -89,25 +89,55 @@ def find_hypertable(table: Table) -> HypertableSpec | None:
     """Return what is declared of a table, by `Hypertable` or by the arguments of the `sqlalchemy-timescaledb` dialect.
 
     Raises:
-        ConfigurationError: a column that is named does not exist, or one that chunks are ranges of is nullable.
+        ConfigurationError: a column that is named does not exist, one that chunks are ranges of is nullable, or compression
+            does not order by time.
     """
     declared = table.info.get(INFO) or _of_dialect(table)
     if declared is None:
         return None
     spec: HypertableSpec = declared.spec(table)
-    named = [spec.time_column, *(dimension.column for dimension in spec.dimensions)]
-    if spec.compression:
-        named += [*spec.compression.segment_by, *(by.column for by in spec.compression.order_by)]
-    for column in named:
-        if column not in table.columns:
-            msg = f"hypertable {table.name}: there is no column {column!r}; it has {', '.join(table.columns.keys())}"
-            raise ConfigurationError(msg)
+    refuse_unknown_columns(
+        f"hypertable {table.name}",
+        table,
+        spec.time_column,
+        *(dimension.column for dimension in spec.dimensions),
+    )
+    refuse_wrong_compression(f"hypertable {table.name}", table, spec.time_column, spec.compression)
     by_range = [by.column for by in spec.dimensions if isinstance(by, RangeDimension)]
     for column in [spec.time_column, *by_range]:
         if table.columns[column].nullable:
             msg = f"hypertable {table.name}: column {column!r} must be declared with nullable=False, as TimescaleDB makes it NOT NULL"
             raise ConfigurationError(msg)
     return spec
+
+
+def refuse_wrong_compression(
+    what: str, table: Table, time_column: str, compression: Compression | None
+) -> None:
+    """Refuse compression by columns that do not exist, or not ordered by time.
+
+    Raises:
+        ConfigurationError: names `what`.
+    """
+    if compression is None:
+        return
+    order_by = [by.column for by in compression.order_by]
+    refuse_unknown_columns(what, table, *compression.segment_by, *order_by)
+    if time_column not in order_by:
+        msg = f"{what}: order_by={order_by} of its compression must name {time_column!r} too, which TimescaleDB would add by itself"
+        raise ConfigurationError(msg)
+
+
+def refuse_unknown_columns(what: str, table: Table, *names: str) -> None:
+    """Refuse names that are no columns of a table.
+
+    Raises:
+        ConfigurationError: names `what` and the columns that there are.
+    """
+    for name in names:
+        if name not in table.columns:
+            msg = f"{what}: there is no column {name!r}; it has {', '.join(table.columns.keys())}"
+            raise ConfigurationError(msg)
 
 
 def ordered(policies: Sequence[Policy]) -> tuple[Policy, ...]:

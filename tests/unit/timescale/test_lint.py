@@ -10,11 +10,13 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, func, select
 
 from datalayer.errors import ConfigurationError
 from datalayer.timescale import (
+    Compression,
     CompressionPolicy,
     Hypertable,
     RefreshPolicy,
     RetentionPolicy,
     continuous_aggregate,
+    find_hypertable,
     time_bucket,
 )
 from tests.integration.timescale.declared import BY_DEVICE, readings, rolled_up
@@ -222,6 +224,25 @@ def test_windows_of_integers_are_compared_with_each_other() -> None:
 def test_two_policies_of_a_kind_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="one policy of each kind at most, not retention, retention"):
         declare([], [retain("2 days"), retain("3 days")])
+
+
+@pytest.mark.parametrize(
+    ("compression", "words"),
+    [
+        (Compression(order_by=["value"]), r"order_by=\['value'\] of its compression must name 'ts' too"),
+        (
+            Compression(segment_by=["site"], order_by=["ts"]),
+            "there is no column 'site'; it has",
+        ),
+        (Compression(order_by=["ts", "site"]), "there is no column 'site'; it has"),
+    ],
+)
+def test_compression_names_columns_and_the_time(compression: Compression, words: str) -> None:
+    """TimescaleDB adds the time by itself, and every comparison from then on would find that."""
+    with pytest.raises(ConfigurationError, match=f"hypertable readings: {words}"):
+        find_hypertable(readings(MetaData(), hypertable={"compression": compression}))
+    with pytest.raises(ConfigurationError, match=f"continuous aggregate hourly: {words}"):
+        rolled_up(readings(MetaData()), "hourly", "1 hour", compression=compression)
 
 
 def test_a_column_that_does_not_exist_is_refused() -> None:
