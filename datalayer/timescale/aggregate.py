@@ -108,6 +108,12 @@ def list_aggregates(metadata: MetaData) -> list[AggregateSpec]:
     return list(metadata.info.get(_INFO, {}).values())
 
 
+def aggregate_tables(metadata: MetaData) -> list[Table]:
+    """Return the tables that stand for the declared continuous aggregates."""
+    own: MetaData | None = metadata.info.get(_TABLES)
+    return [] if own is None else list(own.tables.values())
+
+
 def _relations(metadata: MetaData) -> Iterator[Relation]:
     for table in metadata.tables.values():
         hypertable = find_hypertable(table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, text
 
+from datalayer.errors import ConfigurationError
 from datalayer.timescale.intervals import Interval
 from datalayer.timescale.specs import (
     AggregateSpec,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from datalayer.timescale.specs import Dimension, Key, Policy
+    from datalayer.timescale.specs import Dimension, Key, Policy, Relation
 
 BUCKET_ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
 """From where `time_bucket` counts."""
@@ -134,6 +135,22 @@ def find_relations(connection: Connection, schemas: Collection[str | None] = (No
         return Found({}, {})
     default = connection.scalar(text("SELECT current_schema()"))
     return _Reader(connection, {name or default: name for name in schemas}).read()
+
+
+def refuse_second_refresh(found: Relation) -> None:
+    """Refuse an aggregate to which somebody gave a second refresh policy, which cannot be declared.
+
+    Raises:
+        ConfigurationError: names the windows of all.
+    """
+    policies = [policy for policy in found.policies if isinstance(policy, RefreshPolicy)]
+    if len(policies) > 1:
+        windows = " and ".join(f"{policy.start_offset} to {policy.end_offset}" for policy in policies)
+        msg = (
+            f"continuous aggregate {found.name} has {len(policies)} refresh policies on the server, of the windows {windows}; "
+            "one can be declared: remove the others with delete_job"
+        )
+        raise ConfigurationError(msg)
 
 
 class _Reader:

@@ -130,11 +130,11 @@ def _partly(storage: Any, stored: str, bucket: str, definition: str) -> str:
     """
     return f"""
         UNION ALL
-        SELECT bucket, count(*) FROM (
-            SELECT {bucket} AS bucket, {columns} FROM {stored} WHERE {bucket} IN ({starts})
+        SELECT {bucket}, count(*) FROM (
+            SELECT {columns} FROM {stored} WHERE {bucket} IN ({starts})
             EXCEPT
-            SELECT {bucket} AS bucket, {columns} FROM ({definition}) AS d WHERE {bucket} IN ({starts})
-        ) AS changed GROUP BY bucket
+            SELECT {columns} FROM ({definition}) AS d WHERE {bucket} IN ({starts})
+        ) AS changed GROUP BY {bucket}
     """
 
 

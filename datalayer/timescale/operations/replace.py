@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from alembic.util import CommandError
@@ -11,30 +11,22 @@ from sqlalchemy import text
 
 from datalayer.errors import InvalidInputError, MigrationError
 from datalayer.timescale import ddl
-from datalayer.timescale.introspection import find_relations
+from datalayer.timescale.introspection import find_relations, refuse_second_refresh
 from datalayer.timescale.operations.losses import Loss, find_loss
-from datalayer.timescale.operations.rights import grants
-from datalayer.timescale.quoting import identifier, regclass, statement
+from datalayer.timescale.operations.surroundings import JOB, Surroundings, creation
+from datalayer.timescale.quoting import statement
 from datalayer.timescale.refresh import refresh_continuous_aggregate
 from datalayer.timescale.server import Server
 from datalayer.timescale.specs import PolicyKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from alembic.operations import Operations
     from sqlalchemy import Connection
 
     from datalayer.timescale.specs import AggregateSpec, Key, Policy
 
-_OWNER = text("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = CAST(:view AS text)::regclass")
-_JOB = text("""
-    SELECT job_id, scheduled, max_runtime::text, max_retries, retry_period::text, initial_start::text,
-           fixed_schedule, pg_get_userbyid(owner) AS owner,
-           owner IN (SELECT oid FROM pg_roles WHERE rolcanlogin) AS can_log_in, config - 'mat_hypertable_id' - 'hypertable_id' AS config
-    FROM timescaledb_information.jobs
-    WHERE proc_name = :kind AND format('%I.%I', hypertable_schema, hypertable_name)::regclass = CAST(:view AS text)::regclass
-""")
 # A refresh policy that ran before all is filled again would move the watermark to its window's end, and hide what is older.
 # An interrupted revision leaves it held back no longer than this.
 _HELD_BACK: Final = "INTERVAL '1 day'"
@@ -49,17 +41,7 @@ _KEPT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What goes with an aggregate when it is dropped, beside what its specification says."""
-
-    owner: str
-    column_grants: list[str]
-    grants: list[str]
-    jobs: Mapping[Policy, Mapping[str, Any]]
-
-
-def replace_aggregates(operations: Operations, definitions: dict[Key, str], *, accept_loss: bool) -> None:
+def replace_aggregates(operations: Operations, definitions: Mapping[Key, str], *, accept_loss: bool) -> None:
     """Replace aggregates; see `op.replace_continuous_aggregates`.
 
     Args:
@@ -70,6 +52,7 @@ def replace_aggregates(operations: Operations, definitions: dict[Key, str], *, a
     Raises:
         MigrationError: rows would be lost; nothing was changed.
         InvalidInputError: one does not exist, or another aggregate reads one of them.
+        ConfigurationError: one has two refresh policies.
         CommandError: there is no connection.
     """
     context = operations.get_context()
@@ -82,12 +65,12 @@ def replace_aggregates(operations: Operations, definitions: dict[Key, str], *, a
         losses = (find_loss(connection, found[key], definition) for key, definition in definitions.items())
         _refuse_losses([loss for loss in losses if loss is not None])
     server = Server.of(connection)
-    surroundings = {key: _surroundings(connection, spec) for key, spec in found.items()}
-    for key in reversed(definitions):
+    surroundings = {key: Surroundings.of(connection, spec) for key, spec in found.items()}
+    for key in reversed(list(definitions)):
         connection.execute(statement(ddl.drop_aggregate(key)))
     for key, definition in definitions.items():
         spec = replace(found[key], definition=definition)
-        for sql in _creation(spec, surroundings[key], server):
+        for sql in creation(connection, spec, surroundings[key], server):
             connection.execute(statement(sql))
         for policy, job in surroundings[key].jobs.items():
             _restore_job(connection, key, policy, job, server)
@@ -109,6 +92,8 @@ def _found(connection: Connection, definitions: Mapping[Key, str]) -> dict[Key, 
             raise InvalidInputError(
                 "definitions", key[1], "reads one of the replaced aggregates; give its definition too"
             )
+    for key in definitions:
+        refuse_second_refresh(aggregates[key])
     return {key: aggregates[key] for key in definitions}
 
 
@@ -119,45 +104,11 @@ def _refuse_losses(losses: list[Loss]) -> None:
         raise MigrationError(msg)
 
 
-def _surroundings(connection: Connection, spec: AggregateSpec) -> _Surroundings:
-    view = {"view": ddl.relation(spec.key)}
-    jobs = {
-        policy: dict(connection.execute(_JOB, {**view, "kind": policy.kind.value}).mappings().one())
-        for policy in spec.policies
-    }
-    view_literal = regclass(spec.name, spec.schema)
-    given = connection.execute(statement(grants(f"{view_literal}::regclass", view_literal))).all()
-    owner = str(connection.scalar(_OWNER, view))
-    of_columns, of_view = (
-        [row.command for row in given if row.of_columns is wanted] for wanted in (True, False)
-    )
-    return _Surroundings(owner, of_columns, of_view, jobs)
-
-
-def _creation(spec: AggregateSpec, surroundings: _Surroundings, server: Server) -> Iterator[str]:
-    """A job belongs to the owner at its making. What is compressed takes no grants on columns."""
-    yield from ddl.create_aggregate(spec, server)
-    for job in surroundings.jobs.values():
-        if job["can_log_in"]:
-            yield _owned_by(spec.key, job["owner"])
-    yield from surroundings.column_grants
-    if spec.compression is not None:
-        yield ddl.enable_compression(spec.key, spec.compression, server)
-    for policy in spec.policies:
-        yield from ddl.add_policy(spec.key, policy, server)
-    yield _owned_by(spec.key, surroundings.owner)
-    yield from surroundings.grants
-
-
-def _owned_by(key: Key, owner: str) -> str:
-    return f"ALTER MATERIALIZED VIEW {ddl.relation(key)} OWNER TO {identifier(owner)}"
-
-
 def _restore_job(
     connection: Connection, key: Key, policy: Policy, job: Mapping[str, Any], server: Server
 ) -> None:
     """Give the new job what the old one had, beyond what a declaration says."""
-    made = connection.execute(_JOB, {"view": ddl.relation(key), "kind": policy.kind.value}).one()
+    made = connection.execute(JOB, {"view": ddl.relation(key), "kind": policy.kind.value}).one()
     types = {
         "max_runtime": "interval",
         "retry_period": "interval",
@@ -182,7 +133,7 @@ def _restore_job(
 
 def _release_refresh(connection: Connection, key: Key, server: Server) -> None:
     kind = PolicyKind.REFRESH.value
-    for job in connection.execute(_JOB, {"view": ddl.relation(key), "kind": kind}).all():
+    for job in connection.execute(JOB, {"view": ddl.relation(key), "kind": kind}).all():
         connection.execute(
             text(f"SELECT {server.function('alter_job')}(:job_id, next_start => now())"),
             {"job_id": job.job_id},

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import BigInteger, Column, Double, MetaData, Table
+from sqlalchemy import BigInteger, Column, Double, MetaData, Table, func, select
 
 from datalayer.errors import MigrationError
-from datalayer.timescale import Hypertable
+from datalayer.timescale import Hypertable, continuous_aggregate, time_bucket
 from tests.integration.timescale.declared import readings, refresh, rolled_up
 
 if TYPE_CHECKING:
@@ -96,6 +96,29 @@ def test_a_gap_in_the_data_is_no_loss(project: AlembicProject) -> None:
         "INSERT INTO readings VALUES ('2024-04-01 21:00Z', 1, 5000), ('2024-03-11 21:00Z', 1, 5000)",
     )
     project.migrate(declare("min"))
+
+
+def test_a_column_may_be_called_as_the_bucket_is_in_the_search(project: AlembicProject) -> None:
+    def declared(function: str) -> MetaData:
+        metadata = MetaData()
+        c = readings(metadata).c
+        bucket = time_bucket("1 day", c.ts)
+        columns = [bucket.label("bucket"), getattr(func, function)(c.value).label("n")]
+        continuous_aggregate("rolled_up", metadata, select(*columns).group_by(bucket), materialized_only=True)
+        return metadata
+
+    project.migrate(declared("max"))
+    project.execute(
+        "INSERT INTO readings SELECT ts, 1, 1 FROM generate_series(TIMESTAMPTZ '2024-03-01Z', '2024-03-09Z', INTERVAL '1 day') AS ts",
+        *refresh("rolled_up"),
+    )
+    project.migrate(declared("min"))
+    drop_chunks(project, "2024-03-05Z")
+    project.autogenerate(declared("max"))
+    with pytest.raises(
+        MigrationError, match=r"rolled_up holds 4 rows of buckets from 2024-03-01 .* to 2024-03-04"
+    ):
+        project.upgrade()
 
 
 def test_rows_deleted_from_the_source_are_lost_with_a_value_of_their_own(project: AlembicProject) -> None:

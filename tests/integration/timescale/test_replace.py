@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, func
 from sqlalchemy.exc import DBAPIError
 
 from datalayer.errors import InvalidInputError, MigrationError
@@ -95,6 +95,49 @@ def test_what_goes_with_an_aggregate_is_kept(filled: AlembicProject, role: str) 
     replace(filled, definition("min"))
     assert filled.rows(DAILY) == filled.rows(expected("min"))
     assert [filled.rows(query) for query in (JOBS, RIGHTS, COMPRESSION)] == around
+
+
+INDEXES = """
+    SELECT regexp_replace(indexdef, '_materialized_hypertable_[0-9]+', '#', 'g') FROM pg_indexes
+    JOIN timescaledb_information.continuous_aggregates ON tablename = materialization_hypertable_name
+    WHERE view_schema = current_schema() ORDER BY 1
+"""
+
+
+@pytest.mark.parametrize("create_group_indexes", [True, False])
+def test_indexes_are_kept(project: AlembicProject, *, create_group_indexes: bool) -> None:
+    metadata = MetaData()
+    rolled_up(readings(metadata), "daily", "1 day", create_group_indexes=create_group_indexes)
+    project.migrate(metadata)
+    project.execute(
+        FILL,
+        *refresh("daily"),
+        'CREATE INDEX "By: value" ON daily (value DESC) WHERE device > 1',
+        "CREATE INDEX ON daily USING brin ((value * 2))",
+    )
+    around = project.rows(INDEXES)
+    assert ("(device, ts DESC)" in str(around)) is create_group_indexes
+    replace(project, definition("min"))
+    assert project.rows(INDEXES) == around
+
+
+def test_what_is_of_a_column_that_goes_is_left_out(project: AlembicProject) -> None:
+    metadata = MetaData()
+    rolled_up(readings(metadata), "daily", "1 day", columns=[func.count().label("n")])
+    project.migrate(metadata)
+    project.execute(
+        FILL,
+        *refresh("daily"),
+        "CREATE INDEX ON daily (n)",
+        "CREATE INDEX by_value ON daily (value)",
+        "GRANT SELECT (n, value) ON daily TO pg_monitor",
+    )
+    replace(project, definition("min"))
+    assert "USING btree (value)" in str(project.rows(INDEXES))
+    assert "(n)" not in str(project.rows(INDEXES))
+    (rights,) = project.rows(RIGHTS)
+    assert "pg_monitor=r" in str(rights[3])
+    assert project.rows(DAILY) == project.rows(expected("min"))
 
 
 def test_an_owner_that_cannot_log_in_is_kept(filled: AlembicProject) -> None:
