@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from datalayer.errors import InvalidInputError
 from datalayer.timescale.quoting import identifiers, literal, qualified, regclass
 from datalayer.timescale.server import Feature
 from datalayer.timescale.specs import (
@@ -26,6 +27,8 @@ FIRST_RUN_DELAY: Final = "INTERVAL '3 minutes'"
 
 _AGGREGATES: Final = "timescaledb_information.continuous_aggregates"
 _JOBS: Final = "timescaledb_information.jobs"
+_BY_CREATION: Final = {"compress_after": "compress_created_before", "drop_after": "drop_created_before"}
+"""What takes the place of an age in policies that go by the creation of chunks, which cannot be declared."""
 _CONFIG_NAMES: Final = {"newest_first": "refresh_newest_first"}
 _SETTINGS: Final = (
     "start_offset",
@@ -175,6 +178,7 @@ def comment(key: Key, words: str | None) -> str:
 def add_policy(key: Key, policy: Policy, server: Server) -> Iterator[str]:
     """Yield the statements that make a policy."""
     server.require(Feature.POLICIES)
+    _refuse_without_age(policy)
     every = f"schedule_interval => {policy.schedule_interval.sql}"
     table = _regclass(key)
     if isinstance(policy, RefreshPolicy):
@@ -201,6 +205,15 @@ def add_policy(key: Key, policy: Policy, server: Server) -> Iterator[str]:
         changes["paused"] = True
     if changes:
         yield alter_policy(key, policy.kind, changes, server)
+
+
+def _refuse_without_age(policy: Policy) -> None:
+    """A policy that somebody made by the creation of chunks has none."""
+    for field in _BY_CREATION:
+        if getattr(policy, field, "") is None:
+            raise InvalidInputError(
+                field, None, f"give an age such as '90 days'; make a policy by {_BY_CREATION[field]} by hand"
+            )
 
 
 def alter_policy(key: Key, kind: PolicyKind, changes: Mapping[str, Any], server: Server) -> str:
@@ -242,14 +255,18 @@ def alter_policy(key: Key, kind: PolicyKind, changes: Mapping[str, Any], server:
 
 
 def remove_policy(key: Key, kind: PolicyKind, server: Server) -> str:
-    """Return the statement that removes a policy."""
+    """Return the statement that removes a policy; where there is none it does nothing.
+
+    A revision that was interrupted while chunks were decompressed has removed them already when it runs again.
+    """
+    arguments = f"{_regclass(key)}, if_exists => true"
     if kind is PolicyKind.REFRESH:
-        return f"SELECT {server.function('remove_continuous_aggregate_policy')}({_regclass(key)})"
+        return f"SELECT {server.function('remove_continuous_aggregate_policy')}({arguments})"
     if kind is PolicyKind.RETENTION:
-        return f"SELECT {server.function('remove_retention_policy')}({_regclass(key)})"
+        return f"SELECT {server.function('remove_retention_policy')}({arguments})"
     if server.has(Feature.COLUMNSTORE_NAMES):
-        return f"CALL {server.function('remove_columnstore_policy')}({_regclass(key)})"
-    return f"SELECT {server.function('remove_compression_policy')}({_regclass(key)})"
+        return f"CALL {server.function('remove_columnstore_policy')}({arguments})"
+    return f"SELECT {server.function('remove_compression_policy')}({arguments})"
 
 
 def _alter(key: Key, action: str) -> str:
@@ -289,7 +306,9 @@ def _config(changes: Mapping[str, Any]) -> str:
     given = {name: changes[name] for name in _SETTINGS if name in changes}
     kept = {n: v for n, v in given.items() if v is not None or n.endswith("_offset")}
     merged = {_CONFIG_NAMES.get(name, name): getattr(value, "plain", value) for name, value in kept.items()}
-    left_out = "".join(f" - {literal(_CONFIG_NAMES.get(name, name))}" for name in given.keys() - kept.keys())
+    names = [_CONFIG_NAMES.get(name, name) for name in sorted(given.keys() - kept.keys())]
+    names += [by_creation for name, by_creation in _BY_CREATION.items() if name in kept]
+    left_out = "".join(f" - {literal(name)}" for name in names)
     return f"(job.config || {literal(json.dumps(merged))}){left_out}"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from datalayer.errors import ConfigurationError
+from datalayer.timescale.introspection import refuse_second_refresh
 from datalayer.timescale.operations import (
     AddPolicyOp,
     AlterCompressionOp,
@@ -25,11 +27,11 @@ from datalayer.timescale.operations import (
 )
 from datalayer.timescale.operations.policies import settings_of
 from datalayer.timescale.quoting import statement
-from datalayer.timescale.specs import PolicyKind
+from datalayer.timescale.specs import PolicyKind, RefreshPolicy
 from datalayer.timescale.temporary_view import temporary_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from sqlalchemy import Connection
 
@@ -46,6 +48,8 @@ class Differences:
     Attributes:
         connection: to the server that is compared.
         found: what is on it.
+        dropped_columns: those that tables are to lose.
+        rebuilt: aggregates that get another definition, or read one that does.
         created: for each declared hypertable that is none yet, what makes it one.
         removed: for each hypertable that is not declared, what undoes it and what goes with it.
         dropped_aggregates: those that are not declared, readers first, each behind what goes with it.
@@ -55,13 +59,17 @@ class Differences:
         created_aggregates: the others that are not there yet, sources first.
         altered: of hypertables and aggregates, what changes in place.
         removed_compression: of what stays.
-        compression: what is switched on or changed.
+        altered_compression: of what stays.
+        compression: what is switched on.
         removed_policies: of what stays.
-        policies: what is made or changed.
+        grown_windows: refresh policies that reach further.
+        policies: what is made or changed otherwise.
     """
 
     connection: Connection
     found: Found
+    dropped_columns: Mapping[Key, Collection[str]] = field(default_factory=dict)
+    rebuilt: set[Key] = field(default_factory=set)
     created: dict[Key, CreateHypertableOp] = field(default_factory=dict)
     removed: dict[Key, list[TimescaleOp]] = field(default_factory=dict)
     dropped_aggregates: list[TimescaleOp] = field(default_factory=list)
@@ -71,8 +79,10 @@ class Differences:
     created_aggregates: list[TimescaleOp] = field(default_factory=list)
     altered: list[TimescaleOp] = field(default_factory=list)
     removed_compression: list[TimescaleOp] = field(default_factory=list)
+    altered_compression: list[TimescaleOp] = field(default_factory=list)
     compression: list[TimescaleOp] = field(default_factory=list)
     removed_policies: list[TimescaleOp] = field(default_factory=list)
+    grown_windows: list[AlterPolicyOp] = field(default_factory=list)
     policies: list[AddPolicyOp | AlterPolicyOp] = field(default_factory=list)
 
     def add_hypertable(self, declared: HypertableSpec, found: HypertableSpec | None) -> None:
@@ -103,27 +113,27 @@ class Differences:
     def add_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> None:
         """Compare all continuous aggregates."""
         present = self.found.aggregates
-        rebuilt = self._replace_aggregates(declared)
-        read = _all_sources(present, rebuilt)
+        self._replace_aggregates(declared)
+        read = _all_sources(present, self.rebuilt)
         for key, found in reversed(list(present.items())):
             if key not in declared:
-                self._drop_aggregate(found, is_read=key in read, rebuilt=rebuilt)
-        read = _all_sources(declared, rebuilt)
+                self._drop_aggregate(found, is_read=key in read)
+        read = _all_sources(declared, self.rebuilt)
         for key, spec in declared.items():
             existing = present.get(key)
             if existing is None:
-                self._create_aggregate(spec, is_read=key in read, rebuilt=rebuilt)
+                self._create_aggregate(spec, is_read=key in read)
             else:
                 self._alter_aggregate(spec, existing)
             self._add_extras(spec, existing)
 
-    def _drop_aggregate(self, found: AggregateSpec, *, is_read: bool, rebuilt: set[Key]) -> None:
+    def _drop_aggregate(self, found: AggregateSpec, *, is_read: bool) -> None:
         dropped = [
             *_with_relation(_without_extras(found)),
             DropContinuousAggregateOp(found.name, found.schema, spec=found),
         ]
         if is_read:
-            _refuse_two_changes(found, rebuilt)
+            _refuse_two_changes(found, self.rebuilt)
             # On the way back it is filled before others read it.
             self.taken_out_aggregates += [
                 RefreshContinuousAggregateOp(found.name, found.schema, is_silent=True),
@@ -132,27 +142,24 @@ class Differences:
         else:
             self.dropped_aggregates += dropped
 
-    def _create_aggregate(self, spec: AggregateSpec, *, is_read: bool, rebuilt: set[Key]) -> None:
+    def _create_aggregate(self, spec: AggregateSpec, *, is_read: bool) -> None:
         created = CreateContinuousAggregateOp(spec)
         if is_read:
-            _refuse_two_changes(spec, rebuilt)
+            _refuse_two_changes(spec, self.rebuilt)
             self.inserted_aggregates += [created, RefreshContinuousAggregateOp(spec.name, spec.schema)]
         else:
             self.created_aggregates.append(created)
 
-    def _replace_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> set[Key]:
-        changed: dict[str | None, dict[str, tuple[str, str]]] = {}
-        rebuilt: set[Key] = set()
+    def _replace_aggregates(self, declared: Mapping[Key, AggregateSpec]) -> None:
+        new: dict[Key, str] = {}
+        old: dict[Key, str] = {}
         for key, spec in declared.items():
             found = self.found.aggregates.get(key)
-            if found is not None and (rebuilt & set(spec.sources) or self._differs(spec, found)):
-                rebuilt.add(key)
-                changed.setdefault(spec.schema, {})[spec.name] = (spec.definition, found.definition)
-        for schema, definitions in changed.items():
-            new = {name: pair[0] for name, pair in definitions.items()}
-            old = {name: pair[1] for name, pair in definitions.items()}
-            self.replaced.append(ReplaceContinuousAggregatesOp(schema, new, old))
-        return rebuilt
+            if found is not None and (self.rebuilt & set(spec.sources) or self._differs(spec, found)):
+                self.rebuilt.add(key)
+                new[key], old[key] = spec.definition, found.definition
+        if new:
+            self.replaced.append(ReplaceContinuousAggregatesOp(new, old))
 
     def _differs(self, declared: AggregateSpec, found: AggregateSpec) -> bool:
         """Let the server write the declared definition in its own words, and compare those."""
@@ -171,6 +178,9 @@ class Differences:
             self.altered.append(AlterContinuousAggregateOp(declared.name, declared.schema, changes, existing))
 
     def _add_extras(self, declared: Relation, found: Relation | None) -> None:
+        if found is not None:
+            refuse_second_refresh(found)
+            found = self._compress_anew(declared, found) if self._loses_columns(declared, found) else found
         self._compare_compression(declared, found.compression if found else None, is_new=found is None)
         for kind in PolicyKind:
             self._compare_policy(
@@ -180,14 +190,43 @@ class Differences:
                 is_new=found is None,
             )
 
+    def _loses_columns(self, declared: Relation, found: Relation) -> bool:
+        """Say whether chunks are compressed by a column that goes, for which TimescaleDB wants them decompressed."""
+        if declared.compression is None or found.compression is None:
+            return False
+        names = {*found.compression.segment_by, *(by.column for by in found.compression.order_by)}
+        return not names.isdisjoint(self.dropped_columns.get(found.key, ()))
+
+    def _compress_anew(self, declared: Relation, found: Relation) -> Relation:
+        """Switch compression off and on again, its policy with it; return what is found otherwise."""
+        kind = PolicyKind.COMPRESSION
+        bare = replace(declared, compression=None)
+        policy = declared.find_policy(kind)
+        self._compare_policy(bare, None, found.find_policy(kind), is_new=False)
+        self._compare_compression(bare, found.compression, is_new=False)
+        self._compare_compression(declared, None, is_new=False)
+        self._compare_policy(declared, policy, None, is_new=False)
+        others = [each for each in found.policies if each.kind is not kind]
+        policies = (*others, *([policy] if policy else []))
+        return replace(found, compression=declared.compression, policies=policies)
+
     def _compare_compression(self, declared: Relation, found: Compression | None, *, is_new: bool) -> None:
         name, schema, wanted = declared.name, declared.schema, declared.compression
         if wanted is None and found is not None:
             self.removed_compression.append(DisableCompressionOp(name, schema, compression=found))
         elif wanted is not None and found is None:
             self.compression.append(EnableCompressionOp(name, schema, wanted, with_relation=is_new))
-        elif wanted is not None and wanted != found:
-            self.compression.append(AlterCompressionOp(name, schema, wanted, found))
+        elif wanted is not None and found is not None and wanted != found:
+            self._alter_compression(declared, wanted, found)
+
+    def _alter_compression(self, declared: Relation, wanted: Compression, found: Compression) -> None:
+        """Of an aggregate that is replaced, columns may come and go: each way they are set behind that."""
+        arguments = (declared.name, declared.schema, wanted, found)
+        if declared.key in self.rebuilt:
+            self.altered.append(AlterCompressionOp(*arguments, is_silent=True))
+            self.altered_compression.append(AlterCompressionOp(*arguments, is_silent=False))
+        else:
+            self.altered_compression.append(AlterCompressionOp(*arguments))
 
     def _compare_policy(
         self, relation: Relation, declared: Policy | None, found: Policy | None, *, is_new: bool
@@ -201,7 +240,9 @@ class Differences:
             changes = _changed_settings(declared, found)
             if changes:
                 existing = {setting: settings_of(found)[setting] for setting in changes}
-                self.policies.append(AlterPolicyOp(name, schema, declared.kind, changes, existing))
+                has_grown = _window(declared) > _window(found)
+                altered = self.grown_windows if has_grown else self.policies
+                altered.append(AlterPolicyOp(name, schema, declared.kind, changes, existing))
 
 
 def _differ(declared: object, found: object, name: str) -> bool:
@@ -218,6 +259,14 @@ def _changed_settings(declared: Policy, found: Policy) -> dict[str, Any]:
     if "schedule_interval" in changes and phase is not None:
         changes["phase"] = phase  # it counts from multiples of the schedule
     return changes
+
+
+def _window(policy: Policy) -> float:
+    """Return how long the window of a refresh is; what is open is infinite."""
+    if not isinstance(policy, RefreshPolicy):
+        return 0
+    start, end = policy.start_offset, policy.end_offset
+    return math.inf if start is None or end is None else start.size - end.size
 
 
 def _all_sources(aggregates: Mapping[Key, AggregateSpec], readers: set[Key]) -> set[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from alembic.autogenerate import renderers
@@ -45,7 +46,10 @@ def _value(context: AutogenContext, value: Any) -> str:
         if isinstance(value, HashDimension):
             return f"HashDimension({value.column!r}, {value.partitions})"
         return f"RangeDimension({value.column!r}, {value.interval.plain!r})"
-    if value is None or isinstance(value, (bool, int)):
+    if isinstance(value, datetime):
+        context.imports.add("import datetime")
+        value = value.astimezone(UTC)
+    if value is None or isinstance(value, (bool, int, datetime)):
         return repr(value)
     msg = f"cannot write {value!r} into a revision"
     raise ConfigurationError(msg)

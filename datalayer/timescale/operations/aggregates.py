@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from datalayer.timescale.intervals import IntervalLike
+    from datalayer.timescale.specs import Key
 
 
 @Operations.register_operation("create_continuous_aggregate")
@@ -223,13 +224,13 @@ class ReplaceContinuousAggregatesOp(TimescaleOp):
 
     def __init__(
         self,
-        schema: str | None,
-        definitions: Mapping[str, str],
-        existing: Mapping[str, str] | None = None,
+        definitions: Mapping[Key, str],
+        existing: Mapping[Key, str] | None = None,
         *,
         accept_loss: bool = False,
     ) -> None:
-        super().__init__(next(iter(definitions)), schema)
+        schemas = {schema for schema, _ in definitions}
+        super().__init__(next(name for _, name in definitions), schemas.pop() if len(schemas) == 1 else None)
         self.definitions = dict(definitions)
         self.existing = existing
         self.accept_loss = accept_loss
@@ -238,7 +239,7 @@ class ReplaceContinuousAggregatesOp(TimescaleOp):
     def replace_continuous_aggregates(
         cls,
         operations: Operations,
-        definitions: Mapping[str, str],
+        definitions: Mapping[str | tuple[str | None, str], str],
         *,
         accept_loss: bool = False,
         schema: str | None = None,
@@ -255,31 +256,41 @@ class ReplaceContinuousAggregatesOp(TimescaleOp):
 
         Args:
             operations: given by Alembic.
-            definitions: new SELECT by name, sources before what reads them. Every aggregate that reads one of them is
-                among them, changed or not.
+            definitions: new SELECT by name, or by schema and name, sources before what reads them. Every aggregate that
+                reads one of them is among them, changed or not.
             accept_loss: go on although rows cannot be made again.
-            schema: None: the first of the search path.
+            schema: of names that are given without one; None: the first of the search path.
 
         Raises:
             MigrationError: rows would be lost; nothing was changed. Says how many, of which aggregate, and of which time.
         """
-        return operations.invoke(cls(schema, definitions, accept_loss=accept_loss))
+        keyed = {
+            name if isinstance(name, tuple) else (schema, name): sql for name, sql in definitions.items()
+        }
+        return operations.invoke(cls(keyed, accept_loss=accept_loss))
 
     def reverse(self) -> Self:
         """Return what undoes it."""
         if self.existing is None:
             raise self._unknown_before()
-        return type(self)(self.schema, self.existing, self.definitions)
+        return type(self)(self.existing, self.definitions)
 
     def call(self) -> Call:
         """Return how it is written in a revision."""
-        return Call("replace_continuous_aggregates", (self.definitions,), self._with_schema())
+        kwargs = {"accept_loss": True} if self.accept_loss else {}
+        return Call(
+            "replace_continuous_aggregates", (self._by_name(self.definitions),), self._with_schema(**kwargs)
+        )
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what `alembic check` reports, found before declared."""
         found = self.existing or {}
-        changes = {name: (found.get(name), new) for name, new in self.definitions.items()}
-        return ("replace_continuous_aggregates", self.schema, changes)
+        changes = {key: (found.get(key), new) for key, new in self.definitions.items()}
+        return ("replace_continuous_aggregates", self.schema, self._by_name(changes))
+
+    def _by_name(self, values: Mapping[Key, Any]) -> dict[Any, Any]:
+        """Schemas are written where they are more than one."""
+        return {key if key[0] != self.schema else key[1]: value for key, value in values.items()}
 
 
 @Operations.register_operation("refresh_continuous_aggregate")
@@ -334,4 +345,7 @@ class RefreshContinuousAggregateOp(TimescaleOp):
 
     def call(self) -> Call:
         """Return how it is written in a revision."""
-        return Call("refresh_continuous_aggregate", (self.name,), self._with_schema())
+        given = {"start": self.start, "end": self.end, "buckets_per_batch": self.buckets_per_batch}
+        defaults = {"start": None, "end": None, "buckets_per_batch": BUCKETS_PER_BATCH}
+        kwargs = {field: value for field, value in given.items() if value != defaults[field]}
+        return Call("refresh_continuous_aggregate", (self.name,), self._with_schema(**kwargs))

@@ -115,7 +115,9 @@ class DisableCompressionOp(TimescaleOp):
 
     def call(self) -> Call:
         """Return how it is written in a revision."""
-        return Call("disable_compression", (self.name,), self._with_schema())
+        is_default = self.max_growth_bytes == DEFAULT_MAX_GROWTH_BYTES
+        kwargs = {} if is_default else {"max_growth_bytes": self.max_growth_bytes}
+        return Call("disable_compression", (self.name,), self._with_schema(**kwargs))
 
 
 @Operations.register_operation("alter_compression")
@@ -123,11 +125,23 @@ class AlterCompressionOp(TimescaleOp):
     """Chunks are compressed by other columns from now on."""
 
     def __init__(
-        self, name: str, schema: str | None, compression: Compression, existing: Compression | None = None
+        self,
+        name: str,
+        schema: str | None,
+        compression: Compression,
+        existing: Compression | None = None,
+        *,
+        is_silent: bool | None = None,
     ) -> None:
         super().__init__(name, schema)
         self.compression = compression
         self.existing = existing
+        self._is_silent = is_silent
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it stands for the way back only; where None is given it stands for both."""
+        return bool(self._is_silent)
 
     @classmethod
     def alter_compression(
@@ -149,7 +163,8 @@ class AlterCompressionOp(TimescaleOp):
         """Return what undoes it."""
         if self.existing is None:
             raise self._unknown_before()
-        return type(self)(self.name, self.schema, self.existing, self.compression)
+        is_silent = None if self._is_silent is None else not self._is_silent
+        return type(self)(self.name, self.schema, self.existing, self.compression, is_silent=is_silent)
 
     def call(self) -> Call:
         """Return how it is written in a revision."""

@@ -93,11 +93,7 @@ def _alter_aggregate(operations: Operations, op: aggregates.AlterContinuousAggre
 
 @Operations.implementation_for(aggregates.ReplaceContinuousAggregatesOp)
 def _replace_aggregates(operations: Operations, op: aggregates.ReplaceContinuousAggregatesOp) -> None:
-    replace_aggregates(
-        operations,
-        {(op.schema, name): sql for name, sql in op.definitions.items()},
-        accept_loss=op.accept_loss,
-    )
+    replace_aggregates(operations, op.definitions, accept_loss=op.accept_loss)
 
 
 @Operations.implementation_for(aggregates.RefreshContinuousAggregateOp)

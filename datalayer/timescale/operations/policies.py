@@ -163,21 +163,21 @@ class RemovePolicyOp(TimescaleOp):
     def remove_refresh_policy(
         cls, operations: Operations, relation: str, *, schema: str | None = None
     ) -> Any:
-        """No longer refresh a continuous aggregate by itself; what is materialised stays."""
+        """No longer refresh a continuous aggregate by itself; what is materialised stays. Without a policy it does nothing."""
         return operations.invoke(cls(relation, schema, PolicyKind.REFRESH))
 
     @classmethod
     def remove_compression_policy(
         cls, operations: Operations, relation: str, *, schema: str | None = None
     ) -> Any:
-        """No longer compress chunks by itself; those that are compressed stay so."""
+        """No longer compress chunks by itself; those that are compressed stay so. Without a policy it does nothing."""
         return operations.invoke(cls(relation, schema, PolicyKind.COMPRESSION))
 
     @classmethod
     def remove_retention_policy(
         cls, operations: Operations, relation: str, *, schema: str | None = None
     ) -> Any:
-        """No longer drop chunks."""
+        """No longer drop chunks. Without a policy it does nothing."""
         return operations.invoke(cls(relation, schema, PolicyKind.RETENTION))
 
     def reverse(self) -> AddPolicyOp:

@@ -17,7 +17,7 @@ from datalayer.timescale.quoting import identifier
 from tests.catalog import _CATALOG_TABLES, _OBJECTS, _PASSING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine, MetaData, Row
@@ -32,8 +32,7 @@ context.configure(
     target_metadata=attributes["metadata"],
     version_table_schema=attributes["schema"],
     transaction_per_migration=True,
-    include_schemas=attributes["include_schemas"],
-    include_name=attributes["include_name"],
+    **attributes["options"],
 )
 with context.begin_transaction():
     context.run_migrations()
@@ -58,10 +57,11 @@ def downgrade():
 class AlembicProject:
     """Revisions are written to `folder` and run in `schema`, the first of the search path."""
 
-    def __init__(self, folder: Path, engine: Engine, schema: str, *, include_schemas: bool = False) -> None:
+    def __init__(self, folder: Path, engine: Engine, schema: str) -> None:
         self.engine = engine
         self.schema = schema
-        self.include_schemas = include_schemas
+        self.include_schemas: tuple[str, ...] = ()
+        self.include_object: Callable[..., bool] | None = None
         self._config = Config()
         self._config.set_main_option("script_location", str(folder))
         self._numbers = itertools.count(1)
@@ -126,7 +126,7 @@ class AlembicProject:
 
     def differences(self, metadata: MetaData) -> list[Any]:
         """Compare whatever revision the database is at; `check` does at the newest only."""
-        options = {"include_schemas": self.include_schemas, "include_name": self._include_name}
+        options = self._options()
         with self.engine.connect() as connection:
             return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
@@ -165,12 +165,19 @@ class AlembicProject:
             connection=connection,
             metadata=metadata,
             schema=self.schema,
-            include_schemas=self.include_schemas,
-            include_name=self._include_name,
+            options=self._options(),
         )
         function(self._config, *args, **kwargs)
 
+    def _options(self) -> dict[str, Any]:
+        """What says which objects are compared."""
+        return {
+            "include_schemas": bool(self.include_schemas),
+            "include_name": self._include_name,
+            "include_object": self.include_object,
+        }
+
     def _include_name(self, name: str | None, kind: str, _parents: Any) -> bool:
         if kind == "schema":  # None stands for the first of the search path
-            return name == (self.schema if self.include_schemas else None)
+            return name in (self.include_schemas or (None,))
         return name != "alembic_version"

@@ -96,7 +96,7 @@ def test_a_column_is_added_rolled_up_and_removed(filled: AlembicProject) -> None
     assert filled.rows("SELECT value, humidity FROM daily WHERE humidity IS NOT NULL") == [(6, 81)]
     written = filled.migrate(declare())
     assert written.index("op.replace_continuous_aggregates(") < written.index(
-        "op.drop_column('readings', 'humidity')"
+        "op.drop_column('readings', 'humidity'"
     )
     assert_rolled_up(filled)
 

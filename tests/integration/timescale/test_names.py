@@ -121,8 +121,56 @@ def test_round_trip_in_the_first_schema_of_the_search_path(project: AlembicProje
 @pytest.mark.parametrize("search_path", ["public"])
 @pytest.mark.parametrize("own_schema", ["own", 'My "Own" 50%: schema'])
 def test_round_trip_in_a_schema_that_is_declared(project: AlembicProject) -> None:
-    project.include_schemas = True
+    project.include_schemas = (project.schema,)
     round_trip(project, project.schema)
+
+
+def over_two_schemas(lower: str, upper: str, function: str) -> MetaData:
+    """A table and an aggregate in one schema, read by an aggregate in another."""
+    metadata = MetaData()
+    source = Table(
+        TABLE,
+        metadata,
+        Column(TIME, DateTime(timezone=True), primary_key=True),
+        Column(VALUE, Double),
+        Hypertable(TIME, chunk_interval="1 day"),
+        schema=lower,
+    )
+    for schema, name, width in ((lower, HOURLY, "1 hour"), (upper, DAILY, "1 day")):
+        bucket = time_bucket(width, source.c[TIME])
+        definition = select(
+            bucket.label(TIME), getattr(func, function)(source.c[VALUE]).label(VALUE)
+        ).group_by(bucket)
+        source = continuous_aggregate(name, metadata, definition, materialized_only=True, schema=schema)
+    return metadata
+
+
+@pytest.mark.parametrize("search_path", ["public"])
+def test_round_trip_of_a_hierarchy_over_two_schemas(project: AlembicProject) -> None:
+    lower, upper = project.schema, f"{project.schema} Upper"
+    project.include_schemas = (lower, upper)
+    before = project.traces()
+    project.execute(f"CREATE SCHEMA {qualified(upper)}")
+    daily = f"SELECT * FROM {qualified(DAILY, upper)} ORDER BY 1"
+    try:
+        project.migrate(over_two_schemas(lower, upper, "max"))
+        project.execute(
+            f"INSERT INTO {qualified(TABLE, lower)} SELECT ts, extract(hour FROM ts) FROM generate_series(TIMESTAMPTZ '2024-01-01Z', '2024-01-02 23:00Z', INTERVAL '1 hour') AS ts",
+            *(
+                f"CALL refresh_continuous_aggregate({regclass(name, schema)}, NULL, NULL)"
+                for name, schema in ((HOURLY, lower), (DAILY, upper))
+            ),
+        )
+        assert [row[1] for row in project.rows(daily)] == [23, 23]
+        project.migrate(over_two_schemas(lower, upper, "min"))
+        assert [row[1] for row in project.rows(daily)] == [0, 0]
+        project.downgrade("-1")
+        assert project.differences(over_two_schemas(lower, upper, "max")) == []
+        assert [row[1] for row in project.rows(daily)] == [23, 23]
+        project.downgrade("-1")
+    finally:
+        project.execute(f"DROP SCHEMA {qualified(upper)} CASCADE")
+    assert project.traces() == before
 
 
 def test_two_schemas_do_not_see_each_other(project: AlembicProject) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import MetaData
 
+from datalayer.errors import ConfigurationError, InvalidInputError
 from datalayer.timescale import (
     CompressionPolicy,
     PolicyKind,
@@ -153,6 +154,43 @@ def test_a_policy_removed_or_added_by_hand_is_reported(project: AlembicProject) 
     project.execute("SELECT add_retention_policy('readings', INTERVAL '60 days')")
     assert project.differences(declared) == []
     assert project.reported(declare([], [])) == [("remove_retention_policy", "readings", {})]
+
+
+def test_a_second_refresh_policy_made_by_hand_is_reported(project: AlembicProject) -> None:
+    """TimescaleDB allows several whose windows lie apart; one can be declared."""
+    project.migrate(declare([], [REFRESH]))
+    project.execute(
+        "SELECT add_continuous_aggregate_policy('hourly', INTERVAL '30 days', INTERVAL '9 days', INTERVAL '1 day')"
+    )
+    words = "hourly has 2 refresh policies on the server, of the windows 3 days to 1 hour and 30 days to 9 days; .* delete_job"
+    with pytest.raises(ConfigurationError, match=words):
+        project.check(declare([], [REFRESH]))
+    definition = "SELECT time_bucket('1 hour', ts) AS ts, max(value) AS value FROM readings GROUP BY 1"
+    with pytest.raises(ConfigurationError, match=words):
+        project.run(f"op.replace_continuous_aggregates({{'hourly': {definition!r}}})")
+    assert "device" in project.rows("SELECT pg_get_viewdef('hourly'::regclass)")[0][0], "it is what it was"
+
+
+def test_a_policy_by_the_creation_of_chunks_is_reported_and_can_be_replaced(project: AlembicProject) -> None:
+    """It cannot be declared, so it cannot be made again on the way back; that is said."""
+    project.migrate(declare([], []))
+    project.execute("SELECT add_retention_policy('readings', drop_created_before => INTERVAL '60 days')")
+    assert project.reported(declare([RETAIN], [])) == [
+        ("alter_retention_policy", None, "readings", {"drop_after": (None, "60 days")})
+    ]
+    project.migrate(declare([RETAIN], []))
+    (config,) = project.rows(
+        "SELECT config - 'hypertable_id' FROM timescaledb_information.jobs WHERE hypertable_schema = current_schema()"
+    )
+    assert config[0] == {"drop_after": "60 days"}
+
+    project.execute(
+        "SELECT remove_retention_policy('readings')",
+        "SELECT add_retention_policy('readings', drop_created_before => INTERVAL '60 days')",
+    )
+    project.migrate(declare([], []))
+    with pytest.raises(InvalidInputError, match="make a policy by drop_created_before by hand"):
+        project.downgrade("-1")
 
 
 @pytest.mark.parametrize("scheduled", ["true", "false"])
