@@ -87,16 +87,18 @@ def set_chunk_interval(key: Key, interval: Interval, server: Server) -> str:
 
 
 def enable_compression(key: Key, compression: Compression, server: Server) -> str:
-    """Return the statement that switches compression on or changes its columns, for chunks compressed from now on."""
+    """Return the statement that switches compression on or changes its columns, for chunks compressed from now on.
+
+    Without an order the present one stays; TimescaleDB takes no empty one.
+    """
     order_by = ", ".join(
         f"{qualified(by.column)}{' DESC' if by.descending else ''} NULLS {'FIRST' if by.nulls_first else 'LAST'}"
         for by in compression.order_by
     )
     on, segment, order = _compression_options(server)
-    return _alter(
-        key,
-        f"SET ({on}, {segment} = {literal(identifiers(compression.segment_by))}, {order} = {literal(order_by)})",
-    )
+    options = [on, f"{segment} = {literal(identifiers(compression.segment_by))}"]
+    options += [f"{order} = {literal(order_by)}"] if order_by else []
+    return _alter(key, f"SET ({', '.join(options)})")
 
 
 def disable_compression(key: Key, server: Server) -> str:

@@ -91,7 +91,8 @@ class Compression:
 
     Attributes:
         segment_by: columns whose values are kept apart, those that queries compare with `=`.
-        order_by: how rows are sorted inside of a segment. Never left out: TimescaleDB's default differs between versions.
+        order_by: how rows are sorted inside of a segment. Declared, it names the time column: TimescaleDB's default differs
+            between versions. Empty: found on a server where nobody has set it.
     """
 
     segment_by: tuple[str, ...]
@@ -101,10 +102,6 @@ class Compression:
         for field, value in (("segment_by", segment_by), ("order_by", order_by)):
             if isinstance(value, str):
                 raise InvalidInputError(field, value, "give a sequence of column names, as in ('ts',)")
-        if not order_by:
-            raise InvalidInputError(
-                "order_by", order_by, "name one column at least, as a rule the time column"
-            )
         _set(self, segment_by=tuple(segment_by), order_by=tuple(OrderBy.of(column) for column in order_by))
 
 

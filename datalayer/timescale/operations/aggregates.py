@@ -247,7 +247,8 @@ class ReplaceContinuousAggregatesOp(TimescaleOp):
         """Give continuous aggregates new definitions and fill them again from their source.
 
         TimescaleDB cannot change a definition, so they are dropped and created anew, with their options, compression,
-        policies, comment, owner and grants, in one transaction; then they are refreshed as far as they were, in batches, which
+        policies, indexes, comment, owner and grants, in one transaction; what is of a column that the new definition lacks
+        is left out. Then they are refreshed as far as they were, in batches, which
         commits. Until that is done, what is not materialised is computed at query time, or missing where
         `materialized_only` is on. May be repeated after an interruption.
 

@@ -6,10 +6,21 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Integer, MetaData, Table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
-from datalayer.timescale import HashDimension
+from datalayer.timescale import CompressionPolicy, HashDimension, continuous_aggregate, time_bucket
 from tests.catalog import _SCHEMA
 from tests.integration.timescale.declared import ALL, BY_DEVICE, FILL, ROWS, compress, readings
 
@@ -77,6 +88,36 @@ def description(project: AlembicProject) -> list[str]:
     return sorted(
         sort.sub(lambda found: ",".join(sorted(found[0].strip("{}").split(","))), line) for line in lines
     )
+
+
+def test_a_hypertable_made_by_hand_is_taken_over(project: AlembicProject) -> None:
+    """As many have it: default indexes, compression without an order, an aggregate whose bucket is called bucket."""
+    project.execute(
+        "CREATE TABLE readings (ts timestamptz, device int, value float8, PRIMARY KEY (ts, device))",
+        "SELECT create_hypertable('readings', 'ts')",
+        "ALTER TABLE readings SET (timescaledb.compress, timescaledb.compress_segmentby = 'device')",
+        "SELECT add_compression_policy('readings', INTERVAL '7 days')",
+        FILL,
+        "CREATE MATERIALIZED VIEW hourly WITH (timescaledb.continuous) AS"
+        " SELECT time_bucket('1 hour', ts) AS bucket, device, max(value) AS highest FROM readings GROUP BY bucket, device",
+        compress("readings"),
+    )
+    rows = project.rows(ALL)
+    metadata = MetaData()
+    policies = [CompressionPolicy(compress_after="7 days")]
+    hypertable = {"chunk_interval": "7 days", "compression": BY_DEVICE, "policies": policies}
+    c = readings(metadata, hypertable=hypertable).c
+    bucket = time_bucket("1 hour", c.ts)
+    definition = select(bucket.label("bucket"), c.device, func.max(c.value).label("highest"))
+    definition = definition.group_by(bucket, c.device)
+    continuous_aggregate("hourly", metadata, definition, materialized_only=True)
+    differences = project.differences(metadata)
+    if differences:  # whether the order is set by itself depends on the version
+        assert differences == [("alter_compression", None, "readings", {"order_by": ([], ["ts DESC"])})]
+    project.migrate(metadata)
+    project.downgrade("-1")
+    project.upgrade()
+    assert project.rows(ALL) == rows
 
 
 @pytest.fixture

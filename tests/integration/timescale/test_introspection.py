@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from datalayer.timescale import Job
     from tests.integration.timescale.project import AlembicProject
 
+SCHEDULER_LIMIT_S = 120
 REFRESH = RefreshPolicy(
     start_offset="1 month",
     end_offset="1 hour",
@@ -164,6 +167,39 @@ def test_a_run_on_demand(filled: AlembicProject) -> None:
         f"SELECT total_runs, total_failures, last_run_status FROM timescaledb_information.job_stats WHERE job_id = {job.job_id} AND total_runs > 0"
     )
     assert recorded == ([(job.runs, job.failures, job.last_status)] if job.runs else [])
+
+
+@pytest.mark.native
+def test_a_run_that_failed(project: AlembicProject) -> None:
+    project.execute(
+        "CREATE TABLE counted (n bigint NOT NULL, v int)",
+        "SELECT create_hypertable('counted', by_range('n', 1000))",
+        "CREATE FUNCTION newest() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RAISE EXCEPTION ''no clock''; END'",
+        "SELECT set_integer_now_func('counted', 'newest')",
+        "SELECT add_retention_policy('counted', drop_after => 3000)",
+        "SELECT _timescaledb_functions.start_background_workers()",
+    )
+    try:
+        job = _wait_for_failure(project)
+    finally:
+        project.execute("SELECT _timescaledb_functions.stop_background_workers()")
+    assert (job.kind, job.relation, job.last_status) == (PolicyKind.RETENTION, "counted", "Failed")
+    assert job.runs >= job.failures >= 1
+    assert job.last_run is not None
+    assert job.last_run.tzinfo is not None
+    assert job.next_start is not None
+    assert job.last_error == "no clock"
+
+
+def _wait_for_failure(project: AlembicProject) -> Job:
+    deadline = time.monotonic() + SCHEDULER_LIMIT_S
+    while True:
+        with project.engine.connect() as connection:
+            (job,) = list_jobs(connection)
+        if job.last_error is not None:
+            return job
+        assert time.monotonic() < deadline, "the scheduler did not run the job"
+        time.sleep(0.1)
 
 
 def test_windows_of_an_integer_time_column_are_numbers(project: AlembicProject) -> None:

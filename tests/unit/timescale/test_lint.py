@@ -229,6 +229,7 @@ def test_two_policies_of_a_kind_are_refused() -> None:
 @pytest.mark.parametrize(
     ("compression", "words"),
     [
+        (Compression(order_by=[]), r"order_by=\[\] of its compression must name 'ts' too"),
         (Compression(order_by=["value"]), r"order_by=\['value'\] of its compression must name 'ts' too"),
         (
             Compression(segment_by=["site"], order_by=["ts"]),
