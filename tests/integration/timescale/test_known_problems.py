@@ -17,6 +17,7 @@ from datalayer.timescale import (
     RetentionPolicy,
     continuous_aggregate,
     find_relations,
+    list_jobs,
 )
 from tests.integration.timescale.declared import ALL, BY_DEVICE, FILL, compress, readings, refresh, rolled_up
 
@@ -132,6 +133,30 @@ def test_timescaledb_2198_retention_then_refresh_deletes_what_was_aggregated() -
     words = r"readings\.retention\.drop_after=2 days must be longer than hourly\.refresh\.start_offset=3 days"
     with pytest.raises(ConfigurationError, match=words):
         declare(policies=[RetentionPolicy(drop_after="2 days")])
+
+
+def test_timescaledb_2198_a_window_from_the_beginning_does_so_whatever_the_retention(
+    project: AlembicProject,
+) -> None:
+    """What TimescaleDB does, and why the declaration is refused."""
+    metadata = MetaData()
+    rolled_up(readings(metadata), "hourly", "1 hour")
+    project.migrate(metadata)
+    project.run(
+        "op.add_refresh_policy('hourly', start_offset=None, end_offset='1 hour', schedule_interval='1 day')"
+    )
+    project.execute(FILL, *refresh("hourly"), "SELECT drop_chunks('readings', TIMESTAMPTZ '2024-03-04Z')")
+    assert project.rows("SELECT min(ts)::date::text FROM hourly") == [("2024-03-01",)]
+    with project.engine.connect() as connection:
+        (job,) = list_jobs(connection)
+    project.execute(f"CALL run_job({job.job_id})")
+    assert project.rows("SELECT min(ts)::date::text FROM hourly") == [("2024-03-04",)], "three days are gone"
+
+    source = readings(MetaData(), hypertable={"policies": [RetentionPolicy(drop_after="90 days")]})
+    policy = RefreshPolicy(start_offset=None, end_offset="1 hour", schedule_interval="1 day")
+    words = r"readings\.retention\.drop_after=90 days must be longer than hourly\.refresh\.start_offset=None"
+    with pytest.raises(ConfigurationError, match=words):
+        rolled_up(source, "hourly", "1 hour", policies=[policy])
 
 
 def test_timescaledb_pr_6077_the_default_of_materialized_only_flipped(project: AlembicProject) -> None:
