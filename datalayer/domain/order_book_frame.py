@@ -135,29 +135,29 @@ class OrderBookDataFrame(StandardFrame):
 
     @property
     def best_bid(self) -> float:
-        """Highest bid; NaN: nobody bids."""
+        """Highest bid in the quote asset; NaN: nobody bids."""
         return _first(kept_table(self, "bids"), "price")
 
     @property
     def best_ask(self) -> float:
-        """Lowest ask; NaN: nobody asks."""
+        """Lowest ask in the quote asset; NaN: nobody asks."""
         return _first(kept_table(self, "asks"), "price")
 
     @property
     def mid(self) -> float:
-        """`(best_bid + best_ask) / 2`; NaN if a side is empty."""
+        """`(best_bid + best_ask) / 2` in the quote asset; NaN if a side is empty."""
         return (self.best_bid + self.best_ask) / 2
 
     @property
     def spread(self) -> float:
-        """`best_ask - best_bid`; NaN if a side is empty."""
+        """`best_ask - best_bid` in the quote asset; NaN if a side is empty."""
         return self.best_ask - self.best_bid
 
     @property
     def micro_price(self) -> float:
         """The mid weighted by the sizes of the best levels, each price by the size of the other side.
 
-        NaN if a side is empty.
+        In the quote asset; NaN if a side is empty.
 
         `(best_bid * ask_size + best_ask * bid_size) / (bid_size + ask_size)`, the weighted mid of Gatheral and Oomen,
         "Zero-intelligence realized variance estimation", Finance and Stochastics 14 (2010).
@@ -176,7 +176,7 @@ class OrderBookDataFrame(StandardFrame):
         return float(kept_table(self, "asks")["size"].sum())
 
     def depth_volumes(self, within: float) -> tuple[float, float]:
-        """Return the summed sizes of bids and asks no further than a share of the mid from it; NaN without a mid.
+        """Return the summed sizes (base asset) of bids and asks no further than a share of the mid from it; NaN without a mid.
 
         Args:
             within: share of the mid, as in 0.001 for ten basis points; the bound is included.
