@@ -4,6 +4,7 @@ from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager, connect
 from datalayer.db.retry import RetryableDBOperation
 from datalayer.domain.candle import Candle
+from datalayer.domain.coverage import CoverageReport, LatestTimestamps, StoredRange
 from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.instrument import Instrument
 from datalayer.domain.order_book import OrderBook, OrderBookColumns
@@ -17,6 +18,7 @@ from datalayer.embedded import EmbeddedTimescale
 from datalayer.ingestion import UnitOfWork
 from datalayer.repositories import (
     CandleRepository,
+    CoverageRepository,
     InstrumentRepository,
     OrderBookRepository,
     TradeRepository,
@@ -25,18 +27,22 @@ from datalayer.repositories import (
 __all__ = [
     "Candle",
     "CandleRepository",
+    "CoverageReport",
+    "CoverageRepository",
     "DataValidator",
     "DatabaseConnectionManager",
     "EmbeddedTimescale",
     "InferenceDataFrame",
     "Instrument",
     "InstrumentRepository",
+    "LatestTimestamps",
     "OrderBook",
     "OrderBookColumns",
     "OrderBookDataFrame",
     "OrderBookRepository",
     "RetryableDBOperation",
     "Settings",
+    "StoredRange",
     "Timeframe",
     "Trade",
     "TradeRepository",

@@ -92,6 +92,15 @@ class Timeframe(IntEnum):
         utc = utc_moment(moment, "moment")
         return utc - (utc - _EPOCH) % self.length
 
+    def ceil(self, moment: datetime) -> datetime:
+        """Return the open time (UTC) of the first candle that opens at `moment` or later.
+
+        Raises:
+            InvalidInputError: `moment` is naive.
+        """
+        utc = utc_moment(moment, "moment")
+        return utc + (_EPOCH - utc) % self.length
+
 
 def _seconds(text: object) -> int | None:
     if not isinstance(text, str):

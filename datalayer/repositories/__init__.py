@@ -2,6 +2,7 @@
 
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.repositories.candles import CandleRepository
+from datalayer.repositories.coverage import CoverageRepository
 from datalayer.repositories.imbalances import ImbalanceRepository
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.order_books import OrderBookRepository
@@ -9,6 +10,7 @@ from datalayer.repositories.trades import TradeRepository
 
 __all__ = [
     "CandleRepository",
+    "CoverageRepository",
     "ImbalanceRepository",
     "InstrumentRepository",
     "OrderBookRepository",

@@ -5,6 +5,7 @@ The truncated copy is a second instrument, which has of each record of the first
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.timeframe import Timeframe
 from datalayer.repositories import (
     CandleRepository,
+    CoverageRepository,
     ImbalanceRepository,
     InstrumentRepository,
     OrderBookRepository,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from datalayer.domain.coverage import CoverageReport
 
 WHOLE, TRUNCATED = "AAA/USDT", "BBB/USDT"
 START = datetime(2024, 8, 8, 23, 50, tzinfo=UTC)
@@ -149,6 +153,7 @@ def questions(
     by_price: dict[str, Any] = {"start": asked["start"] or START, "end": asked["end"], "as_of": as_of}
     of_books = OrderBookRepository(conn)
     forming = {"include_forming": asked["include_forming"]}
+    coverage, since = CoverageRepository(conn), asked["start"] or START
     of_candles, separate = (
         CandleRepository(conn),
         {"align": False, "include_forming": asked["include_forming"]},
@@ -173,7 +178,27 @@ def questions(
         "query_orderbook_imbalances": lambda: ImbalanceRepository(conn).query_orderbook_imbalances(
             symbol, **bounds
         ),
+        "query_missing_intervals": lambda: coverage.query_missing_intervals(
+            symbol, asked["timeframe"], since, asked["end"], as_of=as_of
+        ),
+        "query_coverage": lambda: intervals(
+            coverage.query_coverage(symbol, asked["timeframe"], since, asked["end"], as_of=as_of)
+        ),
+        "list_stored_ranges": lambda: without_symbol(
+            coverage.list_stored_ranges([symbol], as_of=as_of, count_rows=True)
+        ),
+        "list_latest_timestamps": lambda: without_symbol(
+            coverage.list_latest_timestamps([symbol], as_of=as_of)
+        ),
     }
+
+
+async def intervals(answer: Awaitable[CoverageReport]) -> pd.DataFrame:
+    return (await answer).intervals
+
+
+async def without_symbol(answer: Awaitable[list[Any]]) -> list[Any]:
+    return [replace(found, symbol="") for found in await answer]
 
 
 drawn_markets = st.fixed_dictionaries(dict.fromkeys(("seconds", "minutes", "fives", "events"), places))

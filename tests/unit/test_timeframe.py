@@ -115,6 +115,8 @@ def test_floor_is_the_open_of_the_candle_that_holds_the_moment(
     opened = timeframe.floor(moment)
     assert opened <= moment < opened + timeframe.length
     assert opened.timestamp() % timeframe == 0
+    assert timeframe.ceil(opened) == opened
+    assert timeframe.ceil(moment) == (opened if opened == moment else opened + timeframe.length)
 
 
 def test_floor_of_another_timezone_is_utc() -> None:
