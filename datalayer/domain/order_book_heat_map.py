@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 
@@ -51,21 +51,14 @@ class OrderBookHeatMap:
                 places.
         """
         if statistic not in get_args(SizeStatistic):
-            raise InvalidInputError(
-                "statistic", statistic, f"use one of {', '.join(get_args(SizeStatistic))}"
-            )
-        timeframe, width = (frame.attrs.get(name) for name in ("timeframe", "price_width"))
-        if timeframe is None or width is None:
-            raise InvalidInputError("frame.attrs", frame.attrs, "give what query_orderbook_by_price returned")
-        times = frame.index.tz_convert("UTC").tz_localize(None).to_numpy().view(np.int64)  # type: ignore[attr-defined]
-        rows, moments = _axis(times, Timeframe.parse(timeframe).value * 1_000_000)
-        columns, steps = _axis(
-            np.rint(frame["price"].to_numpy(np.float64) / float(width)).astype(np.int64), 1
-        )
-        if len(moments) * len(steps) > _MOST_PLACES:
-            raise InvalidInputError(
-                "frame", f"{len(moments)} times by {len(steps)} prices", "ask for less time, or wider buckets"
-            )
+            known = ", ".join(get_args(SizeStatistic))
+            raise InvalidInputError("statistic", statistic, f"use one of {known}")
+        length_us, width = _widths(frame)
+        times = frame.index.tz_convert("UTC").tz_localize(None).as_unit("us").to_numpy().view(np.int64)  # type: ignore[attr-defined]
+        numbers = np.rint(frame["price"].to_numpy(np.float64) / float(width)).astype(np.int64)
+        _check_places(_places(times, length_us), _places(numbers, 1))
+        moments, steps = _axis(times, length_us), _axis(numbers, 1)
+        rows, columns = (times - moments[:1]) // length_us, numbers - steps[:1]
         sizes = np.full((len(SIDES), len(moments), len(steps)), np.nan)
         sizes[:, rows] = 0.0
         sizes[frame["side"].cat.codes.to_numpy(), rows, columns] = frame[statistic].to_numpy(np.float64)
@@ -73,9 +66,26 @@ class OrderBookHeatMap:
         return cls(moments.view("datetime64[us]"), prices, sizes[0], sizes[1])
 
 
-def _axis(values: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the place of each value on an axis, and the axis: from the least to the greatest, `width` apart."""
+def _widths(frame: pd.DataFrame) -> tuple[int, Any]:
+    timeframe, width = (frame.attrs.get(name) for name in ("timeframe", "price_width"))
+    if timeframe is None or width is None:
+        raise InvalidInputError("frame.attrs", frame.attrs, "give what query_orderbook_by_price returned")
+    return Timeframe.parse(timeframe).value * 1_000_000, width
+
+
+def _check_places(times: int, prices: int) -> None:
+    if times * prices > _MOST_PLACES:
+        raise InvalidInputError(
+            "frame", f"{times} times by {prices} prices", "ask for less time, or wider buckets"
+        )
+
+
+def _places(values: NDArray[np.int64], width: int) -> int:
+    return (int(values.max()) - int(values.min())) // width + 1 if len(values) else 0
+
+
+def _axis(values: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Return the places from the least value to the greatest, `width` apart."""
     if not len(values):
-        return values, values
-    axis = np.arange(values.min(), values.max() + 1, width, dtype=np.int64)
-    return (values - axis[0]) // width, axis
+        return values
+    return np.arange(values.min(), values.max() + 1, width, dtype=np.int64)

@@ -1,21 +1,34 @@
 """Order books by buckets of time: from the continuous aggregate, and from the books where it cannot be trusted.
 
 An aggregate does not know of a book that was written behind its watermark until it is refreshed, and shows nothing at all
-between its watermark and the window of its next refresh. So its rows are read first; buckets that it lacks, and those that
-overlap a dirty range, are then computed from the stored books. If there are fewer of those than the aggregate has counted,
-they were dropped by retention, and the aggregate is what is left of them.
+between its watermark and the window of its next refresh. So what it has materialised is read first; buckets that it lacks,
+and those that overlap a dirty range, are then computed from the stored books. If there are fewer of those than the aggregate
+has counted, they were dropped by retention, and the aggregate is what is left of them.
+
+What is younger than the watermark is computed from the books too, and not by the aggregate's view: that reads the watermark
+while the query is planned, and sees nothing of what is materialised in the meantime; and the view of minutes looks at all
+books behind it, whatever the range.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from datalayer.db.copy_transfer import copy_out
 from datalayer.repositories.moments import visible_range
-from datalayer.repositories.order_book_queries import BUCKET_TYPES, Span, aggregate_query, generated_query
+from datalayer.repositories.order_book_queries import (
+    BUCKET_TYPES,
+    Span,
+    aggregate_query,
+    generated_query,
+    newest_query,
+    watermark_query,
+)
 from datalayer.repositories.scale_guard import copy_out_scaled
 
 if TYPE_CHECKING:
@@ -29,9 +42,10 @@ if TYPE_CHECKING:
     from datalayer.repositories.instruments import InstrumentRepository
 
 SOURCES: Final = ("aggregate", "generated", "forming")
-"""Where a bucket of a frame is from: materialised; computed now from all of its books; from those so far."""
+"""Where a bucket of a frame is from: materialised before; computed now, from all of its books; from those so far."""
 
 _MOST_SPANS: Final = 1_000
+_WIDER: Final = 16
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 Rows = dict[str, "NDArray[Any]"]
@@ -86,6 +100,9 @@ async def read_buckets(
 ) -> tuple[Instrument, Rows]:
     """Read buckets.
 
+    The last so many are looked for in a span that would hold them if each had books, then in wider ones: the view of an
+    aggregate has no order that a query could follow from its end.
+
     Returns:
         The instrument with the scales of the rows, and the columns of `BUCKET_TYPES` with `origin` (int8, a place in
         `SOURCES`), ascending and unique by `ts`.
@@ -94,12 +111,45 @@ async def read_buckets(
         InvalidInputError: symbol unknown, or the limit is negative.
         DatabaseError: the server refuses.
     """
+    if chosen.limit is None:
+        return await _read(conn, instruments, symbol, chosen)
+    length, first = chosen.length.value * 1_000_000, _microseconds(chosen.opens.start)
+    width, newest = chosen.limit * length, _microseconds(chosen.opens.end)
+    for attempt in count():
+        start = max(first, newest - width)
+        window = replace(chosen, opens=Span(_moment(start), chosen.opens.end))
+        instrument, rows = await _read(conn, instruments, symbol, window)
+        if start == first or len(rows["ts"]) >= chosen.limit:
+            break
+        if (
+            attempt == 0
+            and (found := await _newest_book(conn, instruments, symbol, chosen.opens)) is not None
+        ):
+            newest = found - found % length + length
+        width *= _WIDER
+    return instrument, rows
+
+
+async def _newest_book(
+    conn: AsyncConnection, instruments: InstrumentRepository, symbol: str, within: Span
+) -> int | None:
+    _, columns = await copy_out_scaled(
+        conn, instruments, symbol, lambda found: newest_query(found, within), {"ts": "timestamptz"}
+    )
+    times = columns["ts"].data
+    return int(times[0].astype(np.int64)) if len(times) else None
+
+
+async def _read(
+    conn: AsyncConnection, instruments: InstrumentRepository, symbol: str, chosen: BucketSelection
+) -> tuple[Instrument, Rows]:
+    materialised = await _materialised(conn, chosen)
     while True:
         instrument, columns = await copy_out_scaled(
             conn,
             instruments,
             symbol,
-            lambda found: aggregate_query(found, chosen.length, chosen.opens, chosen.limit),
+            lambda found: aggregate_query(found, chosen.length, materialised, chosen.limit),
             {**BUCKET_TYPES, "is_dirty": "int2"},
         )
         known = _rows(columns, turn=chosen.limit is not None)
@@ -116,6 +166,12 @@ async def read_buckets(
         # A scale that was widened in between: the two would not be of the same steps.
         if again == instrument:
             return instrument, _best(_joined(known, _rows(columns, turn=False)), chosen)
+
+
+async def _materialised(conn: AsyncConnection, chosen: BucketSelection) -> Span:
+    columns = await copy_out(conn, watermark_query(chosen.length), {"watermark": "timestamptz"})
+    watermark = columns["watermark"].data[0].item().replace(tzinfo=UTC)
+    return Span(chosen.opens.start, min(chosen.opens.end, chosen.length.floor(watermark)))
 
 
 def _rows(columns: Mapping[str, Any], *, turn: bool) -> Rows:

@@ -64,6 +64,18 @@ class Span:
     end: datetime
 
 
+def watermark_query(length: Timeframe) -> str:
+    """Return the query of the moment up to which the continuous aggregate of a length is materialised at all."""
+    view = f"order_book_{length.label}"
+    return (
+        "SELECT greatest(_timescaledb_functions.to_timestamp(mark.watermark), timestamptz '0001-01-01Z')"
+        " FROM _timescaledb_catalog.continuous_agg AS a"
+        " JOIN _timescaledb_catalog.continuous_aggs_watermark AS mark USING (mat_hypertable_id)"
+        f" WHERE a.user_view_name = '{view}'"
+        f" AND format('%I.%I', a.user_view_schema, a.user_view_name)::regclass = to_regclass('{view}')"
+    )
+
+
 def aggregate_query(of: Instrument, length: Timeframe, opens: Span, limit: int | None) -> str:
     """Return the query of the continuous aggregate of a length; `is_dirty` tells of books written since it was made."""
     dirty = (
@@ -88,6 +100,11 @@ def generated_query(of: Instrument, length: Timeframe, spans: Sequence[Span], li
         f" WHERE {instrument_condition(of)} AND {_within(hull)} AND ts >= span.start_ts AND ts < span.end_ts"
         f" GROUP BY 1) AS bucket {last_rows(limit, ('bucket.ts',))}"
     )
+
+
+def newest_query(of: Instrument, within: Span) -> str:
+    """Return the query of the time of the last book in a span."""
+    return f"SELECT ts FROM order_books WHERE {instrument_condition(of)} AND {_within(within)} ORDER BY ts DESC LIMIT 1"
 
 
 def by_price_query(of: Instrument, length: Timeframe, width: int, opens: Span) -> str:

@@ -141,8 +141,8 @@ class OrderBookRepository:
     ) -> pd.DataFrame:
         """Return the books of whole seconds or minutes that start in `[start, end)`, summed up.
 
-        They come from the continuous aggregates. Where those cannot be trusted (a dirty range overlaps, or books are stored
-        and there is no bucket) the stored books are summed up now; what retention has dropped is kept as it was aggregated.
+        They come from the continuous aggregates. What those have not materialised, or what cannot be trusted (a dirty range
+        overlaps), is summed up now from the stored books; what retention has dropped is kept as it was aggregated.
 
         Args:
             symbol: a registered instrument, in any known spelling.

@@ -105,12 +105,15 @@ async def test_the_real_books_whatever_is_materialised_and_compressed(
     wanted = expected(stored, length)
     frame = await read(engine, length)
     assert_rows(frame, wanted)
-    assert set(frame["source"]) == {"aggregate"}
+    assert set(frame["source"]) == {"generated"}
     assert frame.attrs == {"symbol": BTC, "timeframe": length.label}
     await refresh_aggregates(engine, "order_books", stored[0].ts, stored[600].ts)
-    pd.testing.assert_frame_equal(await read(engine, length), frame, check_exact=True)
+    assert_rows(partly := await read(engine, length), wanted)
+    materialised = partly.index < length.floor(stored[600].ts) + length.length
+    assert ((partly["source"] == "aggregate") == materialised).all()
     await refresh_aggregates(engine, "order_books", stored[0].ts, stored[-1].ts + timedelta(hours=1))
-    pd.testing.assert_frame_equal(await read(engine, length), frame, check_exact=True)
+    assert_rows(refreshed := await read(engine, length), wanted)
+    assert set(refreshed["source"]) == {"aggregate"}
     await mark_dirty(engine, stored[0].ts, stored[-1].ts + SECOND)
     assert_rows(generated := await read(engine, length), wanted)
     assert set(generated["source"]) == {"generated"}
@@ -172,6 +175,7 @@ async def test_a_book_behind_the_watermark_shows_once_its_range_is_dirty(engine:
 
 async def test_a_range_is_dirty_up_to_its_end_and_no_further(engine: AsyncEngine) -> None:
     await store(engine, books(0.5, 1.5, 2.5, 3.5))
+    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=3))
     await mark_dirty(engine, START + SECOND, START + 3 * SECOND)
     frame = await read(engine, "1s")
     assert frame["source"].tolist() == ["aggregate", "generated", "generated", "aggregate"]
@@ -198,9 +202,10 @@ async def test_books_between_the_watermark_and_a_later_refresh_are_not_lost(engi
     for length in LENGTHS:
         frame = await read(engine, length)
         assert_rows(frame, expected(stored, length))
-        lost = frame.index < START + timedelta(minutes=7)
-        assert set(frame["source"][lost]) == {"generated"}
-        assert set(frame["source"][~lost]) == {"aggregate"}
+        refreshed = (frame.index >= START + timedelta(minutes=7)) & (
+            frame.index < START + timedelta(minutes=9)
+        )
+        assert ((frame["source"] == "aggregate") == refreshed).all()
         last = await read(engine, length, limit=3)
         pd.testing.assert_frame_equal(last, frame[-3:], check_exact=True)
 
@@ -211,6 +216,39 @@ async def test_more_gaps_than_are_looked_into_one_by_one(engine: AsyncEngine) ->
     await refresh_aggregates(engine, "order_books", START, START + timedelta(hours=3))
     stored = await store(engine, every_third, books(*np.arange(1.5, 9_000, 30)))
     assert_rows(await read(engine, "1s"), expected(stored, Timeframe.S1))
+
+
+@pytest.mark.parametrize("refreshed", [0, 45, 100])
+async def test_the_last_so_many_are_the_end_of_all(engine: AsyncEngine, refreshed: int) -> None:
+    stored = await store(
+        engine, books(*np.arange(-9_999_999.75, -9_999_900, 0.6)), books(*range(0, 6_000, 61), 5_999.9)
+    )
+    await refresh_aggregates(engine, "order_books", stored[0].ts, START + refreshed * timedelta(minutes=1))
+    for length in LENGTHS:
+        frame = await read(engine, length)
+        assert_rows(frame, expected(stored, length))
+        for limit in (1, 2, 20, 99, 100, 101, 150, len(frame), len(frame) + 1, 10**15):
+            last = await read(engine, length, limit=limit)
+            pd.testing.assert_frame_equal(last, frame[-limit:], check_exact=True)
+        for start, end in ((-9_999_950, 50), (-1, 3), (200, 3_000)):
+            within = START + start * SECOND, START + end * SECOND
+            inside = await read(engine, length, *within)
+            last = await read(engine, length, *within, limit=30)
+            pd.testing.assert_frame_equal(last, inside[-30:], check_exact=True)
+
+
+async def test_the_last_so_many_of_what_only_the_aggregates_still_have(engine: AsyncEngine) -> None:
+    stored = await store(engine, books(*range(0, 300, 2)))
+    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=9))
+    frame = await read(engine, "1s")
+    async with engine.begin() as conn:
+        await conn.execute(
+            text("SELECT drop_chunks('order_books', older_than => CAST(:end AS timestamptz))"),
+            {"end": START + timedelta(days=2)},
+        )
+    assert len(frame) == len(stored) == 150
+    for limit in (1, 100, 200):
+        pd.testing.assert_frame_equal(await read(engine, "1s", limit=limit), frame[-limit:], check_exact=True)
 
 
 @pytest.mark.parametrize("dirty", [False, True])
