@@ -5,10 +5,13 @@ from datalayer.db.connection import DatabaseConnectionManager, connect
 from datalayer.db.retry import RetryableDBOperation
 from datalayer.domain.candle import Candle
 from datalayer.domain.coverage import CoverageReport, LatestTimestamps, StoredRange
+from datalayer.domain.imbalance_tracker import ImbalanceTracker
+from datalayer.domain.imbalances import OrderBookImbalances
 from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.instrument import Instrument
 from datalayer.domain.order_book import OrderBook, OrderBookColumns
 from datalayer.domain.order_book_frame import OrderBookDataFrame
+from datalayer.domain.order_book_heat_map import OrderBookHeatMap
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Trade
@@ -19,6 +22,7 @@ from datalayer.ingestion import UnitOfWork
 from datalayer.repositories import (
     CandleRepository,
     CoverageRepository,
+    ImbalanceRepository,
     InstrumentRepository,
     OrderBookRepository,
     TradeRepository,
@@ -32,6 +36,8 @@ __all__ = [
     "DataValidator",
     "DatabaseConnectionManager",
     "EmbeddedTimescale",
+    "ImbalanceRepository",
+    "ImbalanceTracker",
     "InferenceDataFrame",
     "Instrument",
     "InstrumentRepository",
@@ -39,6 +45,8 @@ __all__ = [
     "OrderBook",
     "OrderBookColumns",
     "OrderBookDataFrame",
+    "OrderBookHeatMap",
+    "OrderBookImbalances",
     "OrderBookRepository",
     "RetryableDBOperation",
     "Settings",

@@ -10,7 +10,7 @@ import pandas as pd
 from datalayer.db.copy_columns import Column
 from datalayer.db.copy_transfer import copy_out
 from datalayer.db.literals import sql_literal
-from datalayer.db.staged_write import WriteTarget
+from datalayer.db.staged_write import OnConflict, WriteTarget
 from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.errors import InvalidInputError
@@ -49,7 +49,9 @@ class ImbalanceRepository:
         self._conn = conn
         self._instruments = InstrumentRepository(conn)
 
-    async def upsert_imbalances(self, symbol: str, frame: pd.DataFrame) -> WriteCounts:
+    async def upsert_imbalances(
+        self, symbol: str, frame: pd.DataFrame, *, on_conflict: OnConflict = "update"
+    ) -> WriteCounts:
         """Write imbalances; a stored row takes the new values. Repeating the write changes nothing.
 
         Args:
@@ -57,6 +59,7 @@ class ImbalanceRepository:
             frame: any order; index of the times at which they were known, aware (converted to UTC); the eight
                 `IMBALANCES` as floats in [-1, 1]. NaN: not known; stored as NULL, and a stored value stays as it is: after a
                 restart, windows are not full, and must not replace those that were. Other columns are not stored.
+            on_conflict: what happens to a row that is stored with other values; see `OnConflict`.
 
         Returns:
             Exact counts; rows that repeat another row entirely count as unchanged.
@@ -64,6 +67,7 @@ class ImbalanceRepository:
         Raises:
             InvalidInputError: symbol unknown; a column missing or twice, or not of numbers; a time naive or missing; a
                 value beyond -1 or 1; two rows of one time that differ. Nothing is written.
+            ConflictError: a stored row says something else, and `on_conflict` is "error"; names the key.
             DatabaseError: the server refuses; the transaction is aborted.
         """
         instrument = await self._instruments.get_for_write(symbol)
@@ -74,7 +78,9 @@ class ImbalanceRepository:
             Column("ts", "timestamptz", utc_times(frame)),
             *(_column(frame, name) for name in IMBALANCES),
         ]
-        return await write_batch(self._conn, _TARGET, columns, {"instrument_id": ("int2", instrument.id)})
+        return await write_batch(
+            self._conn, _TARGET.resolving(on_conflict), columns, {"instrument_id": ("int2", instrument.id)}
+        )
 
     async def query_orderbook_imbalances(
         self,

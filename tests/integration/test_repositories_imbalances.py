@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from datalayer.domain.imbalances_by_columns import imbalances_at_books
 from datalayer.domain.order_book_frame import IMBALANCES
-from datalayer.errors import InvalidInputError
+from datalayer.errors import ConflictError, InvalidInputError
 from datalayer.repositories import (
     ImbalanceRepository,
     InstrumentRepository,
@@ -81,7 +81,11 @@ async def test_not_known_is_null_both_ways_and_replaces_nothing(
         half.assign(volume_imbalance_60s=[np.nan, -1.0]),
         check_exact=True,
     )
+    ignored = await imbalances.upsert_imbalances(BTC, rows(0.75), on_conflict="ignore")
+    assert ignored == WriteCounts(unchanged=1)
     assert await imbalances.upsert_imbalances(BTC, rows(0.75)) == WriteCounts(updated=1)
+    with pytest.raises(ConflictError, match="2024-08-08"):
+        await imbalances.upsert_imbalances(BTC, rows(0.5), on_conflict="error")
 
 
 async def test_ranges_visibility_and_nothing(imbalances: ImbalanceRepository) -> None:
