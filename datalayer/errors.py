@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
 _LONGEST_VALUE: Final = 1_000
 
@@ -153,6 +154,40 @@ class UnsupportedServerError(DatabaseError):
 
 class MigrationError(DatabaseError):
     """A schema migration did not run; the database is as it was before that revision."""
+
+
+class IngestionClosedError(DataLayerError, RuntimeError):
+    """An event was handed to a pipeline that is not open, or takes nothing more."""
+
+
+class OutboxError(DataLayerError):
+    """The file of an outbox cannot be used.
+
+    Attributes:
+        path: of the file.
+        reason: what is wrong with it; reads on after the path.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"outbox {path}: {reason}")
+
+
+class OutboxInUseError(OutboxError):
+    """Somebody has the outbox open already."""
+
+
+class OutboxFullError(OutboxError):
+    """The outbox has reached its bound, or its disk is full; the pipeline waits then, and nothing is lost."""
+
+
+class OutboxCorruptError(OutboxError):
+    """The outbox is damaged. It is left as it is: what can be saved is in it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        hint = "nothing was changed; move it away, and save what is in it with `sqlite3 FILE .recover`"
+        super().__init__(path, f"{reason}; {hint}")
 
 
 class EmbeddedError(DataLayerError):
