@@ -38,7 +38,15 @@ if TYPE_CHECKING:
     from datalayer.repositories.rescale_relation import WideningProgress
 
 Rows = dict[str, list[Any]]
-NOT_STEPS = {"trade_id", "last_update_id", "trade_count", "candle_count", "book_count", "quoted_count"}
+NOT_STEPS = {
+    "trade_id",
+    "last_update_id",
+    "trade_count",
+    "candle_count",
+    "book_count",
+    "quoted_count",
+    "imbalance_sum",
+}
 
 
 async def decoded(conn: AsyncConnection, symbol: str = "BTC/USDT") -> Rows:
