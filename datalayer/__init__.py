@@ -12,6 +12,8 @@ from datalayer.domain.instrument import Instrument
 from datalayer.domain.order_book import OrderBook, OrderBookColumns
 from datalayer.domain.order_book_frame import OrderBookDataFrame
 from datalayer.domain.order_book_heat_map import OrderBookHeatMap
+from datalayer.domain.replay_event import ReplayEvent
+from datalayer.domain.sliding_windows import SlidingWindows, WindowBlock
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Trade
@@ -24,6 +26,7 @@ from datalayer.repositories import (
     CoverageRepository,
     ImbalanceRepository,
     InstrumentRepository,
+    MarketHistory,
     OrderBookRepository,
     TradeRepository,
 )
@@ -42,19 +45,23 @@ __all__ = [
     "Instrument",
     "InstrumentRepository",
     "LatestTimestamps",
+    "MarketHistory",
     "OrderBook",
     "OrderBookColumns",
     "OrderBookDataFrame",
     "OrderBookHeatMap",
     "OrderBookImbalances",
     "OrderBookRepository",
+    "ReplayEvent",
     "RetryableDBOperation",
     "Settings",
+    "SlidingWindows",
     "StoredRange",
     "Timeframe",
     "Trade",
     "TradeRepository",
     "UnitOfWork",
+    "WindowBlock",
     "WriteCounts",
     "canonical_symbol",
     "connect",

@@ -3,6 +3,7 @@
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.repositories.candles import CandleRepository
 from datalayer.repositories.coverage import CoverageRepository
+from datalayer.repositories.history import MarketHistory
 from datalayer.repositories.imbalances import ImbalanceRepository
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.order_books import OrderBookRepository
@@ -13,6 +14,7 @@ __all__ = [
     "CoverageRepository",
     "ImbalanceRepository",
     "InstrumentRepository",
+    "MarketHistory",
     "OrderBookRepository",
     "TradeRepository",
     "WriteCounts",

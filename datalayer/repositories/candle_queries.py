@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from datalayer.db.literals import sql_literal
 from datalayer.domain.timeframe import Timeframe
-from datalayer.repositories.moments import RESOLUTION, last_rows, range_condition
+from datalayer.repositories.moments import last_rows, range_condition
 from datalayer.repositories.scale_guard import instrument_condition
 
 if TYPE_CHECKING:
@@ -193,4 +193,4 @@ def _whole(opens: OpenRange, timeframe: Timeframe) -> OpenRange:
 
 def ceil(moment: datetime, timeframe: Timeframe) -> datetime:
     """Return the first open time that is not before `moment`."""
-    return timeframe.floor(moment - RESOLUTION) + timeframe.length
+    return timeframe.ceil(moment)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.steps import PriceType
 
-_COLUMN_TYPES: Final[dict[str, PgType]] = {
+BOOK_COLUMNS: Final[dict[str, PgType]] = {
     "ts": "timestamptz",
     "last_update_id": "int8",
     "bid_prices": "int8[]",
@@ -42,6 +42,7 @@ _COLUMN_TYPES: Final[dict[str, PgType]] = {
     "ask_prices": "int8[]",
     "ask_sizes": "int8[]",
 }
+SELECT_BOOKS: Final = f"SELECT ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes FROM order_books"
 _AGGREGATED: Final = (Timeframe.S1, Timeframe.M1)
 _INT8_END: Final = 2.0**63
 _TARGET: Final = WriteTarget(table="order_books", time="ts", key=("instrument_id", "ts"), equal_key="ignore")
@@ -112,20 +113,16 @@ class OrderBookRepository:
         """
         within = range_condition(*visible_range(start, end, as_of))
         order = last_rows(limit, ("ts",))
-        update_id = f"coalesce(last_update_id, {UNKNOWN_UPDATE_ID})"
         instrument, columns = await copy_out_scaled(
             self._conn,
             self._instruments,
             symbol,
-            lambda found: (
-                f"SELECT ts, {update_id}, bid_prices, bid_sizes, ask_prices, ask_sizes FROM order_books"
-                f" WHERE {instrument_condition(found)} AND {within} {order}"
-            ),
-            _COLUMN_TYPES,
+            lambda found: f"{SELECT_BOOKS} WHERE {instrument_condition(found)} AND {within} {order}",
+            BOOK_COLUMNS,
         )
         if limit is not None:
             columns = {name: column.rows(slice(None, None, -1)) for name, column in columns.items()}
-        return _books(columns, instrument)
+        return books_from(columns, instrument)
 
     async def query_orderbook_aggregated(
         self,
@@ -265,7 +262,8 @@ def _side_columns(
     ]
 
 
-def _books(columns: dict[str, Column], instrument: Instrument) -> OrderBookColumns:
+def books_from(columns: dict[str, Column], instrument: Instrument) -> OrderBookColumns:
+    """Return what was read by `SELECT_BOOKS` as snapshots."""
     return OrderBookColumns(
         timestamps=columns["ts"].data,
         bid_prices=_padded(columns["bid_prices"], instrument.price_scale),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
 
-_COLUMN_TYPES: Final[dict[str, PgType]] = {
+TRADE_COLUMNS: Final[dict[str, PgType]] = {
     "ts": "timestamptz",
     "trade_id": "int8",
     "price": "int8",
@@ -114,12 +114,12 @@ class TradeRepository:
             self._instruments,
             symbol,
             lambda found: (
-                f"SELECT {', '.join(_COLUMN_TYPES)} FROM trades"
+                f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades"
                 f" WHERE {instrument_condition(found)} AND {within} {order}"
             ),
-            _COLUMN_TYPES,
+            TRADE_COLUMNS,
         )
-        return _trade_frame(columns, instrument, price_type, turn=limit is not None)
+        return trade_frame(columns, instrument, price_type, turn=limit is not None)
 
 
 def _trade_columns(frame: pd.DataFrame, instrument: Instrument) -> list[Column]:
@@ -135,9 +135,10 @@ def _trade_columns(frame: pd.DataFrame, instrument: Instrument) -> list[Column]:
     ]
 
 
-def _trade_frame(
-    columns: dict[str, Column], instrument: Instrument, price_type: PriceType, *, turn: bool
+def trade_frame(
+    columns: dict[str, Column], instrument: Instrument, price_type: PriceType, *, turn: bool = False
 ) -> pd.DataFrame:
+    """Return what was read as `TRADE_COLUMNS` as a frame of `query_trades`; `turn` if it was read backwards."""
     values = {name: column.data[::-1] if turn else column.data for name, column in columns.items()}
     data = {
         "trade_id": values["trade_id"],
