@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
     from datalayer.domain.timeframe import Timeframe
+
+UNKNOWN_COUNT: Final = -1
+"""Stands in arrays of integers for a trade count that the source does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from datalayer.domain.candle import UNKNOWN_COUNT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,8 +18,6 @@ TRADED: Final = 0
 SILENT: Final = 1
 SILENT_ABSENT: Final = 2
 MISSING: Final = 3
-
-UNKNOWN_COUNT: Final = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

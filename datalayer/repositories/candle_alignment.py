@@ -70,7 +70,21 @@ def aligned_selections(
     return chosen
 
 
-async def with_candles_before(
+async def read_aligned(
+    reader: CandleReader, chosen: Sequence[CandleSelection], source: str
+) -> tuple[dict[Timeframe, CandleColumns], pd.DatetimeIndex]:
+    """Return the candles by timeframe, and the moments at which those of the first, the shortest, closed."""
+    base, *longer = chosen
+    found = await reader.read(chosen, source)
+    opens = pd.DatetimeIndex(found[base.timeframe].times, tz="UTC", name="timestamp")
+    moments = opens + base.timeframe.length
+    for selection in longer if len(moments) else ():
+        known = found[selection.timeframe]
+        found[selection.timeframe] = await _with_candles_before(reader, selection, known, moments[0], source)
+    return found, moments
+
+
+async def _with_candles_before(
     reader: CandleReader, chosen: CandleSelection, found: CandleColumns, moment: pd.Timestamp, source: str
 ) -> CandleColumns:
     """Return the candles with those before them, back to one that was closed at `moment`, if there is one.

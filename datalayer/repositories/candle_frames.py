@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.candle import UNKNOWN_COUNT
 from datalayer.domain.steps import PriceType, from_steps
 from datalayer.errors import InvalidInputError, MissingDataError
-from datalayer.repositories.candle_queries import UNKNOWN_COUNT, VALUES
-from datalayer.repositories.candle_reads import SOURCES
+from datalayer.repositories.candle_queries import VALUES
+from datalayer.repositories.candle_reads import SOURCES, ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,9 +110,10 @@ def filled(
     if not missing.any():
         return frame
     if policy == "refuse":
-        intervals = _intervals(grid[missing], timeframe)
+        ranges = ranges_of(grid[missing].tz_localize(None).to_numpy(), timeframe)
+        intervals = tuple((opens.start, opens.end) for opens in ranges if opens.start is not None)
         raise MissingDataError(frame.attrs["symbol"], timeframe.label, intervals)
-    result = _with_rows(frame, grid)
+    result = nullable(frame).reindex(grid)
     if "source" in result:
         result.loc[missing, "source"] = "filled"
     if "is_forming" in result:
@@ -132,18 +133,6 @@ def _grid(
     if first is None or last is None:
         return frame.index[:0]  # type: ignore[return-value]
     return pd.date_range(first, last, freq=timeframe.offset, inclusive="left", name="timestamp", unit="us")
-
-
-def _intervals(missing: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[tuple[datetime, datetime], ...]:
-    times: NDArray[np.datetime64] = missing.tz_localize(None).to_numpy()
-    step = np.timedelta64(timeframe.value, "s")
-    runs = np.split(times, np.flatnonzero(np.diff(times) != step) + 1)
-    ends = [(run[0].item(), (run[-1] + step).item()) for run in runs]
-    return tuple((start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)) for start, end in ends)
-
-
-def _with_rows(frame: pd.DataFrame, grid: pd.DatetimeIndex) -> pd.DataFrame:
-    return nullable(frame).reindex(grid)
 
 
 def nullable(frame: pd.DataFrame) -> pd.DataFrame:

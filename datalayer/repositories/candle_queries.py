@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from datalayer.db.literals import sql_literal
+from datalayer.domain.candle import UNKNOWN_COUNT
 from datalayer.domain.timeframe import Timeframe
 from datalayer.repositories.moments import last_rows, range_condition
 from datalayer.repositories.scale_guard import instrument_condition
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
 
-UNKNOWN_COUNT: Final = -1
 VALUES: Final = ("open", "high", "low", "close", "volume", "trade_count")
 """What a candle says, beside its open time."""
 
@@ -37,6 +37,11 @@ class OpenRange:
 
     start: datetime | None
     end: datetime
+
+    def on_grid(self, timeframe: Timeframe) -> OpenRange:
+        """Return the range from the first to after the last open time that a candle of the timeframe has in it."""
+        start = None if self.start is None else timeframe.ceil(self.start)
+        return OpenRange(start, timeframe.ceil(self.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def generated_query(of: Instrument, chosen: CandleSelection, *, lowest: Timefram
         chosen: what to make.
         lowest: shortest timeframe to make it from.
     """
-    ranges = [_whole(opens, chosen.timeframe) for opens in chosen.ranges]
+    ranges = [opens.on_grid(chosen.timeframe) for opens in chosen.ranges]
     bucket = _bucket(chosen.timeframe)
     condition = f"timeframe >= {sql_literal(lowest.value)} AND timeframe < {sql_literal(chosen.timeframe.value)} AND {_within(ranges)}"
     return (
@@ -184,13 +189,3 @@ def _within(ranges: Sequence[OpenRange]) -> str:
 
 def _order(chosen: CandleSelection) -> str:
     return last_rows(chosen.limit, ("ts",))
-
-
-def _whole(opens: OpenRange, timeframe: Timeframe) -> OpenRange:
-    start = None if opens.start is None else ceil(opens.start, timeframe)
-    return OpenRange(start, ceil(opens.end, timeframe))
-
-
-def ceil(moment: datetime, timeframe: Timeframe) -> datetime:
-    """Return the first open time that is not before `moment`."""
-    return timeframe.ceil(moment)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from datalayer.repositories.candle_queries import (
     CandleSelection,
     OpenRange,
     aggregate_query,
-    ceil,
     first_lower_query,
     forming_query,
     generated_query,
@@ -28,7 +27,7 @@ from datalayer.repositories.candle_queries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
     from datalayer.repositories.instruments import InstrumentRepository
+
+T = TypeVar("T")
 
 SOURCES: Final = ("stored", "aggregate", "generated", "forming", "filled")
 """Where a candle of a frame is from; the numbers of `CandleColumns.origins` count from here."""
@@ -97,6 +98,15 @@ class CandleReader:
         self._instruments = instruments
         self._symbol = symbol
         self.instrument: Instrument
+        self._seen: set[Instrument] = set()
+
+    async def in_one_scale(self, reads: Callable[[], Awaitable[T]]) -> T:
+        """Return what several reads give together, repeated if a scale was widened between them."""
+        while True:
+            self._seen.clear()
+            found = await reads()
+            if len(self._seen) <= 1:
+                return found
 
     async def read(self, wanted: Sequence[CandleSelection], source: str) -> dict[Timeframe, CandleColumns]:
         """Return what there is, by timeframe; after it, `instrument` has the scales that the counts are in.
@@ -111,11 +121,11 @@ class CandleReader:
         while True:
             self.instrument, self._queries, self._rows = instrument, 0, 0
             found = await self._read(wanted, source)
-            if self._queries == 1 and self._rows:
-                return found
-            # Scales only grow, so this ends.
-            instrument = await self._instruments.get(self._symbol)
+            if not (self._queries == 1 and self._rows):
+                # Scales only grow, so this ends.
+                instrument = await self._instruments.get(self._symbol)
             if instrument == self.instrument:
+                self._seen.add(instrument)
                 return found
 
     async def _read(self, wanted: Sequence[CandleSelection], source: str) -> dict[Timeframe, CandleColumns]:
@@ -166,14 +176,10 @@ class CandleReader:
         partial = aggregated.rows(aggregated.weights < timeframe.value)
         if timeframe is Timeframe.M1 or not len(partial):
             return aggregated
-        ranges = _ranges_of(partial.times, timeframe)
+        ranges = ranges_of(partial.times, timeframe)
         chosen = CandleSelection(timeframe, ranges, None, tuple(aggregated.steps))
-        others = await self._query(
-            [chosen],
-            "generated",
-            lambda selected: generated_query(self.instrument, selected, lowest=Timeframe.M1),
-        )
-        better = others[timeframe].rows(np.isin(others[timeframe].times, partial.times))
+        others = await self._roll_up(chosen, lowest=Timeframe.M1)
+        better = others.rows(np.isin(others.times, partial.times))
         if not len(better):
             return aggregated
         types: dict[str, PgType] = {"ts": "timestamptz", "weight": "int8"}
@@ -204,19 +210,20 @@ class CandleReader:
         if not bounded.ranges:
             return _nothing(chosen)
         if chosen.limit is None:
-            return (await self._roll_up(bounded))[chosen.timeframe]
+            return await self._roll_up(bounded)
         span = chosen.timeframe.length * max(chosen.limit, 1)
         while True:
             back = replace(bounded, ranges=_bounded(bounded.ranges, bounded.hull.end - span))
-            made = (await self._roll_up(back))[chosen.timeframe]
+            made = await self._roll_up(back)
             if len(made) >= chosen.limit or back.ranges == bounded.ranges:
                 return made
             span *= _ROOM
 
-    async def _roll_up(self, chosen: CandleSelection) -> dict[Timeframe, CandleColumns]:
-        return await self._query(
-            [chosen], "generated", lambda selected: generated_query(self.instrument, selected)
+    async def _roll_up(self, chosen: CandleSelection, *, lowest: Timeframe = Timeframe.S1) -> CandleColumns:
+        made = await self._query(
+            [chosen], "generated", lambda selected: generated_query(self.instrument, selected, lowest=lowest)
         )
+        return made[chosen.timeframe]
 
     async def _forming(self, chosen: CandleSelection, moment: datetime) -> CandleColumns:
         start = chosen.hull.start
@@ -269,13 +276,13 @@ def _nothing(chosen: CandleSelection) -> CandleColumns:
 
 def _lacking(chosen: CandleSelection, found: CandleColumns) -> tuple[OpenRange, ...]:
     """Return the ranges of open times that were asked for and not found; of a limited selection after its first row."""
-    timeframe, hull = chosen.timeframe, chosen.hull
+    timeframe = chosen.timeframe
     if chosen.limit == 0:
         return ()
-    end = ceil(hull.end, timeframe)
-    start = None if hull.start is None else ceil(hull.start, timeframe)
+    asked = chosen.hull.on_grid(timeframe)
+    start, end = asked.start, asked.end
     if not len(found):
-        return (OpenRange(start, end),) if start is None or start < end else ()
+        return (asked,) if start is None or start < end else ()
     step = np.timedelta64(timeframe.value, "s")
     jumps = np.flatnonzero(np.diff(found.times) != step)
     ranges = [OpenRange(_utc(found.times[row] + step), _utc(found.times[row + 1])) for row in jumps.tolist()]
@@ -287,7 +294,8 @@ def _lacking(chosen: CandleSelection, found: CandleColumns) -> tuple[OpenRange, 
     return tuple(ranges)
 
 
-def _ranges_of(times: NDArray[np.datetime64], timeframe: Timeframe) -> tuple[OpenRange, ...]:
+def ranges_of(times: NDArray[np.datetime64], timeframe: Timeframe) -> tuple[OpenRange, ...]:
+    """Return the ranges that candles of these open times cover; at least one time, ascending."""
     step = np.timedelta64(timeframe.value, "s")
     breaks = np.flatnonzero(np.diff(times) != step) + 1
     return tuple(OpenRange(_utc(run[0]), _utc(run[-1] + step)) for run in np.split(times, breaks))

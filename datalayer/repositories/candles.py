@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
-import pandas as pd
 
 from datalayer.db.copy_columns import Column
 from datalayer.db.staged_write import OnConflict, WriteTarget
@@ -19,8 +19,8 @@ from datalayer.repositories.candle_alignment import (
     aligned,
     aligned_selections,
     distinct,
+    read_aligned,
     separate_selections,
-    with_candles_before,
 )
 from datalayer.repositories.candle_frames import (
     PRICES,
@@ -30,7 +30,7 @@ from datalayer.repositories.candle_frames import (
     chosen_columns,
     filled,
 )
-from datalayer.repositories.candle_queries import CandleSelection, OpenRange, ceil
+from datalayer.repositories.candle_queries import CandleSelection, OpenRange
 from datalayer.repositories.candle_reads import CandleReader
 from datalayer.repositories.frames import (
     check_columns,
@@ -41,16 +41,18 @@ from datalayer.repositories.frames import (
     utc_times,
 )
 from datalayer.repositories.instruments import InstrumentRepository
-from datalayer.repositories.moments import last_rows, visible_range
+from datalayer.repositories.moments import last_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.steps import PriceType
+    from datalayer.repositories.candle_reads import CandleColumns
 
 CandleSource: TypeAlias = Literal["best", "stored", "aggregate", "generated"]
 """Where candles come from.
@@ -175,25 +177,31 @@ class CandleRepository:
         _check_choices(length, source, fill, limit)
         shape = FrameShape(chosen_columns(columns), price_type, include_forming)
         moment = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
-        first, last = visible_range(start, end, moment, length=length.length)
-        forming = include_forming and (end is None or length.floor(moment) < end)
-        chosen = CandleSelection(
-            length, (OpenRange(first, last),), limit, shape.values, moment if forming else None
-        )
+        forming_at = moment if include_forming else None
+        (whole,) = separate_selections([length], (start, end), limit, moment, forming_at)
+        chosen = replace(whole, values=shape.values)
         reader = CandleReader(self._conn, self._instruments, symbol)
-        frame = candle_frame((await reader.read([chosen], source))[length], reader.instrument, length, shape)
         if fill is None:
-            return frame
-        grid = (
-            None if first is None else ceil(first, length),
-            None if end is as_of is None else ceil(last, length),
+            found = (await reader.read([chosen], source))[length]
+            return candle_frame(found, reader.instrument, length, shape)
+        asked = chosen.hull.on_grid(length)
+        earlier = None
+        if fill == "previous" and asked.start is not None:
+            earlier = CandleSelection(length, (OpenRange(None, asked.start),), 1, ("close",))
+
+        async def reads() -> list[CandleColumns]:
+            each = [chosen] if earlier is None else [chosen, earlier]
+            return [(await reader.read([selection], source))[length] for selection in each]
+
+        found, *before = await reader.in_one_scale(reads)
+        close = FrameShape(("close",), price_type, has_forming=False)
+        complete = filled(
+            candle_frame(found, reader.instrument, length, shape),
+            length,
+            fill,
+            (asked.start, None if end is as_of is None else asked.end),
+            candle_frame(before[0], reader.instrument, length, close) if before else None,
         )
-        before = (
-            await self._close_before(reader, grid[0], chosen, source, price_type)
-            if fill == "previous"
-            else None
-        )
-        complete = filled(frame, length, fill, grid, before)
         return complete if limit is None else complete.iloc[max(len(complete) - limit, 0) :]
 
     async def query_multi_timeframe_ohlcv(
@@ -255,33 +263,10 @@ class CandleRepository:
             hint = "aligned rows show closed candles only; use align=False"
             raise InvalidInputError("include_forming", include_forming, hint)
         chosen = aligned_selections(lengths, (start, end), limit, moment)
-        found = await reader.read(chosen, source)
-        base = min(lengths)
-        moments = pd.DatetimeIndex(found[base].times, tz="UTC", name="timestamp") + base.length
-        if len(moments):
-            for selection in chosen[1:]:
-                known = found[selection.timeframe]
-                found[selection.timeframe] = await with_candles_before(
-                    reader, selection, known, moments[0], source
-                )
+        found, moments = await reader.in_one_scale(lambda: read_aligned(reader, chosen, source))
         return {
             t.label: aligned(candle_frame(found[t], reader.instrument, t, shape), t, moments) for t in lengths
         }
-
-    async def _close_before(
-        self,
-        reader: CandleReader,
-        first: datetime | None,
-        chosen: CandleSelection,
-        source: str,
-        price_type: PriceType,
-    ) -> pd.DataFrame | None:
-        if first is None:
-            return None
-        close = CandleSelection(chosen.timeframe, (OpenRange(None, first),), 1, ("close",))
-        earlier = (await reader.read([close], source))[chosen.timeframe]
-        shape = FrameShape(("close",), price_type, has_forming=False)
-        return candle_frame(earlier, reader.instrument, chosen.timeframe, shape)
 
 
 def _check_choices(timeframe: Timeframe, source: str, fill: str | None, limit: int | None) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from datalayer.db.literals import sql_literal
+from datalayer.domain.candle import UNKNOWN_COUNT
 from datalayer.domain.silence import (
     MISSING,
     SILENT,
     SILENT_ABSENT,
     TRADED,
-    UNKNOWN_COUNT,
     CandleTotals,
     candle_states,
     on_grid,

@@ -12,6 +12,7 @@ from datalayer.db.copy_transfer import copy_out
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 from datalayer.repositories import CandleRepository, InstrumentRepository, candle_reads
+from datalayer.repositories.rescale import widen_scales
 from tests.market_files import market_frame
 
 if TYPE_CHECKING:
@@ -146,3 +147,32 @@ async def test_unusable_questions_are_refused(candles: CandleRepository) -> None
             await candles.query_multi_timeframe_ohlcv(BTC, wrong)
     with pytest.raises(InvalidInputError, match="use align=False"):
         await candles.query_multi_timeframe_ohlcv(BTC, ["1m", "1h"], include_forming=True)
+
+
+@pytest.mark.parametrize("price_type", ["float", "fixed"])
+async def test_a_scale_that_is_widened_between_two_reads_mixes_nothing(
+    candles: CandleRepository, conn: AsyncConnection, monkeypatch: pytest.MonkeyPatch, price_type: Any
+) -> None:
+    """Rows that lie before a gap are read by a second statement."""
+    week = START + timedelta(days=7)
+    later = await candles.query_ohlcv_data(BTC, "1m", columns=NAMES, limit=1)
+    later.index = pd.DatetimeIndex([week]).as_unit("us")
+    await candles.upsert_candles(BTC, "1m", later)
+    really, calls = candle_reads.CandleReader.read, []
+
+    async def read(self: Any, *arguments: Any) -> Any:
+        found = await really(self, *arguments)
+        calls.append(arguments)
+        if len(calls) == 1:
+            await widen_scales(conn, BTC, price_scale=5)
+        return found
+
+    monkeypatch.setattr(candle_reads.CandleReader, "read", read)
+    hours = await candles.query_multi_timeframe_ohlcv(
+        BTC, ["1m", "1h"], start=week, as_of=week + MINUTE, price_type=price_type
+    )
+    assert len(calls) > 2
+    monkeypatch.undo()
+    alone = await candles.query_ohlcv_data(BTC, "1h", limit=1, as_of=week - HOUR, price_type=price_type)
+    assert hours["1h"][NAMES].iloc[0].to_list() == alone[NAMES].iloc[0].to_list()
+    assert hours["1h"]["open_time"].iloc[0] == alone.index[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from datalayer.domain.candle import Candle
+from datalayer.domain.candle import UNKNOWN_COUNT, Candle
 from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBook
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Side, Trade
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.validation.rules import ValidationLimits
 
-UNKNOWN_COUNT: Final = -1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND_US: Final = 1_000_000
