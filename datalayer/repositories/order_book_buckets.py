@@ -84,10 +84,8 @@ def bucket_selection(
     """
     moment = datetime.now(UTC) if as_of is None else as_of
     first, last = visible_range(start, end, moment, length=length.length)
-    closed = _ceil(last, length)
-    opens = Span(
-        closed if first is not None and first > closed else _ceil(first or _EARLIEST, length), closed
-    )
+    closed = length.ceil(last)
+    opens = Span(closed if first is not None and first > closed else length.ceil(first or _EARLIEST), closed)
     if not include_forming:
         return BucketSelection(length, opens, limit)
     opened, (_, so_far) = length.floor(moment), visible_range(None, None, moment)
@@ -225,11 +223,6 @@ def _best(rows: Rows, chosen: BucketSelection) -> Rows:
         origin = np.where(at == forming, np.int8(SOURCES.index("forming")), origin)
     first = 0 if chosen.limit is None else max(len(at) - chosen.limit, 0)
     return {name: column[first:] for name, column in (rows | {"origin": origin}).items()}
-
-
-def _ceil(moment: datetime, length: Timeframe) -> datetime:
-    floor = length.floor(moment)
-    return floor if floor == moment else floor + length.length
 
 
 def _microseconds(moment: datetime) -> int:

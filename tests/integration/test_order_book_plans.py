@@ -13,6 +13,7 @@ from sqlalchemy import text
 from datalayer.db.aggregates import refresh_aggregates
 from datalayer.repositories import ImbalanceRepository, InstrumentRepository, OrderBookRepository
 from datalayer.timescale import compress_chunks, list_chunks
+from tests.query_plans import chunks_in, query_plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,13 +98,7 @@ async def fill(engine: AsyncEngine, state: str) -> None:
 
 
 async def plans(conn: AsyncConnection, queries: list[str]) -> list[str]:
-    # The tables are small: without this, reading all of them is the better plan.
-    await conn.execute(text("SET LOCAL enable_seqscan = off"))
-    found = []
-    for query in queries:
-        rows = await conn.exec_driver_sql(f"EXPLAIN (COSTS OFF) {query}")
-        found.append("\n".join(row[0] for row in rows))
-    return found
+    return [await query_plan(conn, query) for query in queries]
 
 
 async def chunks(conn: AsyncConnection, start: datetime, end: datetime) -> set[str]:
@@ -112,10 +107,6 @@ async def chunks(conn: AsyncConnection, start: datetime, end: datetime) -> set[s
         c for c in found if c.range_start and c.range_end and c.range_start < end and c.range_end > start
     ]
     return {chunk.name.rsplit(".", 1)[-1] for chunk in inside}
-
-
-def read_chunks(plan: str) -> set[str]:
-    return set(re.findall(r" on (_hyper_\d+_\d+_chunk)", plan))
 
 
 def scans(plan: str) -> list[str]:
@@ -136,7 +127,7 @@ async def test_a_range_reads_its_own_chunks_by_an_index(
         found = await plans(conn, shipped)
     assert found
     for plan in found:
-        assert read_chunks(plan) <= own, plan
+        assert chunks_in(plan) <= own, plan
         assert "Seq Scan" not in plan, plan
         for scan in scans(plan):
             if "Custom Scan" in scan or "Bitmap Heap" in scan:
