@@ -31,7 +31,7 @@ types: $(VENV)/dev.stamp ## mypy, strict
 
 check: lint types docs test ## what CI runs
 
-bench: $(VENV)/dev.stamp ## speed beside the alternatives, as ratios of medians
+bench: $(VENV)/bench.stamp ## speed beside the alternatives, as ratios of medians
 	for name in bulk_write bulk_read validation indicators value_types streaming; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(VENV)/dev.stamp ## the documentation as a site, every link checked
@@ -42,6 +42,7 @@ lock: ## resolve requirements/ anew from pyproject.toml
 	$(VENV)/lock/bin/pip install --quiet uv
 	$(LOCK) --extra embedded --extra plot --group demo -o requirements/demo.txt
 	$(LOCK) --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) --all-extras --group demo --group bench -o requirements/bench.txt
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) dist build site demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -143,9 +143,16 @@ async def _administer(url: str, statement: str) -> None:
 
 
 def candles(rows: int) -> pd.DataFrame:
-    """Real BTC/USDT 1m candles of 2024 where they are beside the checkout, else a walk of the same digits."""
+    """Real BTC/USDT 1m candles of 2024 where they are beside the checkout, else a walk of the same digits.
+
+    More than a year are that year again, as the ones before it.
+    """
     if YEAR_2024.exists():
-        return pd.read_parquet(YEAR_2024).set_index("timestamp").iloc[:rows]
+        year = pd.read_parquet(YEAR_2024).set_index("timestamp")
+        earlier = range(-(-rows // len(year)) - 1, -1, -1)
+        return pd.concat([year.set_axis(year.index - n * pd.Timedelta(days=366)) for n in earlier]).iloc[
+            :rows
+        ]
     print("the real candles of 2024 are not beside this checkout; a random walk stands in for them")
     random = np.random.default_rng(2024)
     close = (42_000 + random.normal(0, 20, rows).cumsum()).round(2)
