@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from benchmarks.harness import SYMBOL, benchmark_engine
-from datalayer.db.aggregates import AGGREGATES
+from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
 from datalayer.domain.timeframe import Timeframe
 from datalayer.repositories import CandleRepository, InstrumentRepository, OrderBookRepository
 
@@ -65,13 +65,9 @@ async def fill(engine: AsyncEngine, rows: int) -> None:
     async with engine.begin() as conn:
         await conn.execute(text(BOOK_ROWS), {"end": END, "books": BOOKS, "symbol": SYMBOL})
         await conn.execute(text("ANALYZE candles, order_books"))  # refreshing by a bad plan takes minutes
-    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-    async with autocommit.connect() as conn:
-        for family in AGGREGATES.values():
-            for aggregate in family:
-                await conn.execute(
-                    text(f"CALL refresh_continuous_aggregate('{aggregate.name}', NULL, '{END:%Y-%m-%d}')")
-                )
+    for family in AGGREGATES:
+        await refresh_aggregates(engine, family, end, END)
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         await conn.execute(text("VACUUM ANALYZE"))
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from typing import TYPE_CHECKING, TypeAlias
 
-import pandas as pd
+import numpy as np
 
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
-from datalayer.repositories.candle_frames import nullable
-from datalayer.repositories.candle_queries import CandleSelection, OpenRange
+from datalayer.repositories.candle_queries import CandleSelection
+from datalayer.repositories.candle_ranges import OpenRange
 from datalayer.repositories.moments import visible_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from datalayer.repositories.candle_reads import CandleColumns, CandleReader
 
@@ -72,12 +75,11 @@ def aligned_selections(
 
 async def read_aligned(
     reader: CandleReader, chosen: Sequence[CandleSelection], source: str
-) -> tuple[dict[Timeframe, CandleColumns], pd.DatetimeIndex]:
+) -> tuple[dict[Timeframe, CandleColumns], NDArray[np.datetime64]]:
     """Return the candles by timeframe, and the moments at which those of the first, the shortest, closed."""
     base, *longer = chosen
     found = await reader.read(chosen, source)
-    opens = pd.DatetimeIndex(found[base.timeframe].times, tz="UTC", name="timestamp")
-    moments = opens + base.timeframe.length
+    moments = found[base.timeframe].times + np.timedelta64(base.timeframe.value, "s")
     for selection in longer if len(moments) else ():
         known = found[selection.timeframe]
         found[selection.timeframe] = await _with_candles_before(reader, selection, known, moments[0], source)
@@ -85,27 +87,17 @@ async def read_aligned(
 
 
 async def _with_candles_before(
-    reader: CandleReader, chosen: CandleSelection, found: CandleColumns, moment: pd.Timestamp, source: str
+    reader: CandleReader, chosen: CandleSelection, found: CandleColumns, moment: np.datetime64, source: str
 ) -> CandleColumns:
     """Return the candles with those before them, back to one that was closed at `moment`, if there is one.
 
     Needed where gaps make the rows of a limit, or the candle before a start, lie further back than their number says.
     """
-    length = chosen.timeframe.length
-    opened = pd.Timestamp(found.times[0], tz="UTC") if len(found) else pd.Timestamp(chosen.hull.end)
+    length = np.timedelta64(chosen.timeframe.value, "s")
+    opened = found.times[0] if len(found) else np.datetime64(chosen.hull.end.replace(tzinfo=None), "us")
     if len(found) and opened + length <= moment:
         return found
-    slots = max((opened - moment) // pd.Timedelta(length), 0)
-    ranges = (OpenRange(None, min(opened.to_pydatetime(), chosen.hull.end)),)
+    slots = max(int((opened - moment) // length), 0)
+    ranges = (OpenRange(None, opened.item().replace(tzinfo=UTC)),)
     earlier = await reader.read([replace(chosen, ranges=ranges, limit=slots + 2)], source)
     return earlier[chosen.timeframe].joined(found)
-
-
-def aligned(frame: pd.DataFrame, timeframe: Timeframe, moments: pd.DatetimeIndex) -> pd.DataFrame:
-    """Return for each moment, ascending, the last candle of a frame that was closed by then."""
-    opened_by = moments - pd.Timedelta(timeframe.length)
-    place = frame.index.searchsorted(opened_by, side="right") - 1
-    table = nullable(frame.reset_index(names="open_time")).reindex(place)
-    table.index = moments
-    table.attrs = frame.attrs
-    return table

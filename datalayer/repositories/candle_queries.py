@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from datalayer.db.literals import sql_literal
 from datalayer.domain.candle import UNKNOWN_COUNT
 from datalayer.domain.timeframe import Timeframe
-from datalayer.repositories.moments import last_rows, range_condition
+from datalayer.repositories.candle_ranges import OpenRange, few, hull_of, within, without
+from datalayer.repositories.moments import last_rows
 from datalayer.repositories.scale_guard import instrument_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
+    from datalayer.repositories.materialised import Materialised
 
 VALUES: Final = ("open", "high", "low", "close", "volume", "trade_count")
 """What a candle says, beside its open time."""
 
+_PARTS: Final = f"ts, {', '.join(VALUES)}"
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _SELECTED: Final = {"trade_count": f"coalesce(trade_count, {UNKNOWN_COUNT})::bigint"}
-# Listed one by one in a query up to here; more of them become the range that holds them all.
-_MOST_RANGES: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRange:
-    """Open times of candles, half-open.
-
-    Attributes:
-        start: first open time; None: no bound.
-        end: excluded.
-    """
-
-    start: datetime | None
-    end: datetime
-
-    def on_grid(self, timeframe: Timeframe) -> OpenRange:
-        """Return the range from the first to after the last open time that a candle of the timeframe has in it."""
-        start = None if self.start is None else timeframe.ceil(self.start)
-        return OpenRange(start, timeframe.ceil(self.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +49,7 @@ class CandleSelection:
     @property
     def hull(self) -> OpenRange:
         """The range that holds them all."""
-        return OpenRange(self.ranges[0].start, self.ranges[-1].end)
+        return hull_of(self.ranges)
 
     @property
     def types(self) -> dict[str, PgType]:
@@ -73,32 +57,53 @@ class CandleSelection:
         return {"ts": "timestamptz", **dict.fromkeys(self.values, "int8")}
 
 
+@dataclass(frozen=True, slots=True)
+class RolledUp:
+    """What the aggregates hold.
+
+    Attributes:
+        aggregates: of every timeframe but 1s.
+        dirty: where 1s candles were written to since they were rolled up; half-open, ascending, few.
+    """
+
+    aggregates: Mapping[Timeframe, Materialised]
+    dirty: tuple[tuple[datetime, datetime], ...]
+
+    def clean_in(self, ranges: Sequence[OpenRange], timeframe: Timeframe) -> tuple[OpenRange, ...]:
+        """Return what of some ranges is covered by whole candles of an aggregate that are up to date."""
+        end = timeframe.floor(self.aggregates[timeframe].end)
+        whole = [
+            OpenRange(opens.start and timeframe.ceil(opens.start), min(end, timeframe.floor(opens.end)))
+            for opens in ranges
+        ]
+        dirty = [(timeframe.floor(start), timeframe.ceil(stop)) for start, stop in self.dirty]
+        return without([opens for opens in whole if opens.start is None or opens.start < opens.end], dirty)
+
+
 def stored_query(of: Instrument, chosen: CandleSelection) -> str:
     """Return the query of candles that are stored at the timeframe itself."""
     condition = f"{instrument_condition(of)} AND timeframe = {sql_literal(chosen.timeframe.value)}"
-    return f"SELECT {_select_list(chosen)} FROM candles WHERE {condition} AND {_within(chosen.ranges)} {_order(chosen)}"
+    ranges = within(few(chosen.ranges))
+    return f"SELECT {_select_list(chosen)} FROM candles WHERE {condition} AND {ranges} {_order(chosen)}"
 
 
-def aggregate_query(of: Instrument, chosen: CandleSelection, *, only_clean: bool = False) -> str:
-    """Return the query of candles of the continuous aggregate; `weight` is the number of 1s candles in each.
+def aggregate_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) -> str:
+    """Return the query of candles that are materialised and up to date; `weight` is the number of 1s candles in each.
 
     Args:
         of: whose.
         chosen: not of 1s.
-        only_clean: leave out those whose 1s candles were written to since they were materialised.
+        rolled_up: what the aggregates hold.
     """
-    length = f"interval '{sql_literal(chosen.timeframe.value)} seconds'"
-    clean = (
-        " AND NOT EXISTS (SELECT FROM dirty_ranges AS dirty WHERE dirty.relation = 'candles'"
-        f" AND dirty.start_ts < rolled_up.ts + {length} AND dirty.end_ts > rolled_up.ts)"
-    )
+    timeframe = chosen.timeframe
+    clean = rolled_up.clean_in([opens.on_grid(timeframe) for opens in few(chosen.ranges)], timeframe)
     return (
-        f"SELECT {_select_list(chosen)}, candle_count AS weight FROM candles_{chosen.timeframe.label} AS rolled_up"
-        f" WHERE {instrument_condition(of)} AND {_within(chosen.ranges)}{clean if only_clean else ''} {_order(chosen)}"
+        f"SELECT {_select_list(chosen)}, candle_count AS weight FROM {rolled_up.aggregates[timeframe].table}"
+        f" WHERE {instrument_condition(of)} AND {within(clean)} {_order(chosen)}"
     )
 
 
-def generated_query(of: Instrument, chosen: CandleSelection, *, lowest: Timeframe = Timeframe.S1) -> str:
+def generated_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp | None) -> str:
     """Return the roll-up of stored lower candles to whole candles; `weight` is the number of minutes with data.
 
     The end of a range is bounded by what is closed, so every lower candle inside is visible too. Each candle is made of one
@@ -108,35 +113,51 @@ def generated_query(of: Instrument, chosen: CandleSelection, *, lowest: Timefram
     Args:
         of: whose.
         chosen: what to make.
-        lowest: shortest timeframe to make it from.
+        rolled_up: what the aggregates hold; of 1m, in the place of 1s candles. None: those are not used at all.
     """
-    ranges = [opens.on_grid(chosen.timeframe) for opens in chosen.ranges]
-    bucket = _bucket(chosen.timeframe)
-    condition = f"timeframe >= {sql_literal(lowest.value)} AND timeframe < {sql_literal(chosen.timeframe.value)} AND {_within(ranges)}"
+    ranges = few([opens.on_grid(chosen.timeframe) for opens in chosen.ranges])
+    parts = [_longer_than_seconds(of, chosen.timeframe, ranges)]
+    if rolled_up is not None:
+        parts += _seconds(of, chosen.timeframe, ranges, rolled_up)
     return (
-        f"SELECT {_select_list(chosen)}, weight FROM ({_best_roll_up(of, bucket, condition)}) AS candles"
+        f"SELECT {_select_list(chosen)}, weight FROM ({_best_roll_up(_bucket(chosen.timeframe), parts)}) AS candles"
         f" {_order(chosen)}"
     )
 
 
-def forming_query(of: Instrument, chosen: CandleSelection, as_of: datetime) -> str:
-    """Return the roll-up of what is closed of the candle that forms at `as_of`; no row if nothing is."""
-    opened = chosen.timeframe.floor(as_of)
-    condition = (
-        f"timeframe < {sql_literal(chosen.timeframe.value)}"
-        f" AND {range_condition(opened, as_of)} AND ts + timeframe * interval '1 second' <= {sql_literal(as_of)}"
-    )
+def forming_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) -> str:
+    """Return the roll-up of what is closed of the candle that forms at `chosen.forming_at`; no row if nothing is.
+
+    Args:
+        of: whose.
+        chosen: not of 1s.
+        rolled_up: what the aggregates hold; of 1m, in the place of 1s candles.
+
+    Raises:
+        ValueError: no candle is asked for that forms.
+    """
+    if chosen.forming_at is None:
+        msg = "no candle is asked for that forms"
+        raise ValueError(msg)
+    opened = chosen.timeframe.floor(chosen.forming_at)
+    so_far = (OpenRange(opened, chosen.forming_at),)
+    closed = f" AND ts + timeframe * interval '1 second' <= {sql_literal(chosen.forming_at)}"
+    parts = [
+        _longer_than_seconds(of, chosen.timeframe, so_far) + closed,
+        *_seconds(of, chosen.timeframe, so_far, rolled_up, closed),
+    ]
     return (
         f"SELECT {_select_list(chosen)}, weight"
-        f" FROM ({_best_roll_up(of, sql_literal(opened), condition)}) AS candles ORDER BY ts"
+        f" FROM ({_best_roll_up(sql_literal(opened), parts)}) AS candles ORDER BY ts"
     )
 
 
-def minutes_query(of: Instrument, chosen: CandleSelection) -> str:
+def minutes_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) -> str:
     """Return `ts` and `weight`: of how many minutes of each candle there are 1s candles."""
+    parts = " UNION ALL ".join(_seconds(of, chosen.timeframe, few(chosen.ranges), rolled_up))
     return (
-        f"SELECT {_bucket(chosen.timeframe)} AS ts, count(*) AS weight FROM candles_1m"
-        f" WHERE {instrument_condition(of)} AND {_within(chosen.ranges)} GROUP BY 1 ORDER BY 1"
+        f"SELECT {_bucket(chosen.timeframe)} AS ts, count(DISTINCT date_trunc('minute', ts)) AS weight"
+        f" FROM ({parts}) AS seconds GROUP BY 1 ORDER BY 1"
     )
 
 
@@ -156,7 +177,31 @@ def _bucket(timeframe: Timeframe) -> str:
     return f"time_bucket({length}, ts, timestamptz '1970-01-01 00:00:00+00')"
 
 
-def _best_roll_up(of: Instrument, bucket: str, condition: str) -> str:
+def _longer_than_seconds(of: Instrument, timeframe: Timeframe, ranges: Sequence[OpenRange]) -> str:
+    return (
+        f"SELECT timeframe, {_PARTS} FROM candles WHERE {instrument_condition(of)}"
+        f" AND timeframe > 1 AND timeframe < {sql_literal(timeframe.value)} AND {within(ranges)}"
+    )
+
+
+def _seconds(
+    of: Instrument, timeframe: Timeframe, ranges: Sequence[OpenRange], rolled_up: RolledUp, closed: str = ""
+) -> list[str]:
+    """Return the queries of the 1s candles in some ranges, minutes in their place where those are clean."""
+    clean = () if timeframe is Timeframe.M1 else rolled_up.clean_in(ranges, Timeframe.M1)
+    left = without(ranges, ((opens.start or _EARLIEST, opens.end) for opens in clean))
+    whose = instrument_condition(of)
+    parts = []
+    if clean:
+        table = rolled_up.aggregates[Timeframe.M1].table
+        parts.append(f"SELECT 1 AS timeframe, {_PARTS} FROM {table} WHERE {whose} AND {within(clean)}")
+    if left:
+        seconds = f"{whose} AND timeframe = 1 AND {within(left)}{closed}"
+        parts.append(f"SELECT timeframe, {_PARTS} FROM candles WHERE {seconds}")
+    return parts
+
+
+def _best_roll_up(bucket: str, parts: Sequence[str]) -> str:
     return f"""
         SELECT DISTINCT ON (bucket)
             bucket AS ts, open, high, low, close, volume, trade_count, weight
@@ -167,8 +212,7 @@ def _best_roll_up(of: Instrument, bucket: str, condition: str) -> str:
                 CASE WHEN count(trade_count) = count(*) THEN sum(trade_count) END AS trade_count,
                 count(*) FILTER (WHERE timeframe >= 60) * timeframe / 60
                     + count(DISTINCT date_trunc('minute', ts)) FILTER (WHERE timeframe < 60) AS weight
-            FROM candles
-            WHERE {instrument_condition(of)} AND {condition}
+            FROM ({" UNION ALL ".join(parts)}) AS lower
             GROUP BY bucket, timeframe
         ) AS by_timeframe
         ORDER BY bucket, weight DESC, timeframe
@@ -177,14 +221,6 @@ def _best_roll_up(of: Instrument, bucket: str, condition: str) -> str:
 
 def _select_list(chosen: CandleSelection) -> str:
     return ", ".join(["ts", *(_SELECTED.get(name, name) for name in chosen.values)])
-
-
-def _within(ranges: Sequence[OpenRange]) -> str:
-    hull = range_condition(ranges[0].start, ranges[-1].end)
-    if len(ranges) == 1 or len(ranges) > _MOST_RANGES:
-        return hull
-    parts = " OR ".join(f"({range_condition(opens.start, opens.end)})" for opens in ranges)
-    return f"{hull} AND ({parts})"
 
 
 def _order(chosen: CandleSelection) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from datalayer.db.literals import sql_literal
 from datalayer.domain.timeframe import Timeframe
 from datalayer.repositories.candle_queries import (
     CandleSelection,
-    OpenRange,
+    RolledUp,
     aggregate_query,
     first_lower_query,
     forming_query,
@@ -25,14 +25,15 @@ from datalayer.repositories.candle_queries import (
     minutes_query,
     stored_query,
 )
+from datalayer.repositories.candle_ranges import OpenRange, gaps_in, not_before, ranges_of
+from datalayer.repositories.rolled_up import read_rolled_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
     from datalayer.repositories.instruments import InstrumentRepository
 
@@ -42,6 +43,8 @@ SOURCES: Final = ("stored", "aggregate", "generated", "forming", "filled")
 """Where a candle of a frame is from; the numbers of `CandleColumns.origins` count from here."""
 
 _ROOM: Final = 4
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +93,15 @@ class CandleColumns:
         return self if limit is None else self.rows(slice(max(len(self) - limit, 0), None))
 
 
+def blank_columns(values: Iterable[str], rows: int = 0) -> CandleColumns:
+    """Return so many rows that mean nothing."""
+    zero = np.zeros(rows, np.int64)
+    return CandleColumns(zero.view("datetime64[us]"), dict.fromkeys(values, zero), zero.astype(np.int8), zero)
+
+
+Found: TypeAlias = dict[Timeframe, CandleColumns]
+
+
 class CandleReader:
     """Reads candles of one instrument as counts of steps, in the caller's transaction."""
 
@@ -99,6 +111,7 @@ class CandleReader:
         self._symbol = symbol
         self.instrument: Instrument
         self._seen: set[Instrument] = set()
+        self._known: RolledUp | None = None
 
     async def in_one_scale(self, reads: Callable[[], Awaitable[T]]) -> T:
         """Return what several reads give together, repeated if a scale was widened between them."""
@@ -108,7 +121,7 @@ class CandleReader:
             if len(self._seen) <= 1:
                 return found
 
-    async def read(self, wanted: Sequence[CandleSelection], source: str) -> dict[Timeframe, CandleColumns]:
+    async def read(self, wanted: Sequence[CandleSelection], source: str) -> Found:
         """Return what there is, by timeframe; after it, `instrument` has the scales that the counts are in.
 
         A scale may be widened between two statements, and then those after it find nothing: it is all read again.
@@ -119,7 +132,7 @@ class CandleReader:
         """
         instrument = await self._instruments.get(self._symbol)
         while True:
-            self.instrument, self._queries, self._rows = instrument, 0, 0
+            self.instrument, self._queries, self._rows, self._known = instrument, 0, 0, None
             found = await self._read(wanted, source)
             if not (self._queries == 1 and self._rows):
                 # Scales only grow, so this ends.
@@ -128,118 +141,110 @@ class CandleReader:
                 self._seen.add(instrument)
                 return found
 
-    async def _read(self, wanted: Sequence[CandleSelection], source: str) -> dict[Timeframe, CandleColumns]:
-        found = await self._first(wanted, source)
-        if source == "best":
-            found = await self._add_aggregates(wanted, found)
-            for chosen in wanted:
-                known = found[chosen.timeframe].last(chosen.limit)
-                found[chosen.timeframe] = await self._add_generated(chosen, known)
-        for chosen in wanted:
-            if chosen.forming_at is not None:
-                forming = await self._forming(chosen, chosen.forming_at)
-                found[chosen.timeframe] = found[chosen.timeframe].joined(forming)
-        return {chosen.timeframe: found[chosen.timeframe].last(chosen.limit) for chosen in wanted}
-
-    async def _first(self, wanted: Sequence[CandleSelection], source: str) -> dict[Timeframe, CandleColumns]:
+    async def _read(self, wanted: Sequence[CandleSelection], source: str) -> Found:
+        self._hull = _days(wanted)
+        found = {chosen.timeframe: blank_columns(chosen.values) for chosen in wanted}
+        stored = [c for c in wanted if source in {"best", "stored"} or c.timeframe is Timeframe.S1]
+        found |= await self._query(stored, "stored", stored_query)
         made = [chosen for chosen in wanted if chosen.timeframe is not Timeframe.S1]
-        stored = wanted if source in {"best", "stored"} else [c for c in wanted if c not in made]
-        found = {}
-        if stored:
-            found = await self._query(stored, "stored", lambda chosen: stored_query(self.instrument, chosen))
-        if source == "aggregate" and made:
-            found |= await self._query(made, "aggregate", lambda c: aggregate_query(self.instrument, c))
-        if source == "generated":
-            found |= {chosen.timeframe: await self._generated(chosen) for chosen in made}
-        return found
+        if source in {"best", "aggregate"}:
+            aggregated = await self._aggregated(_lacking(made, found))
+            found = _joined(found, await self._mended(aggregated) if source == "best" else aggregated)
+        if source in {"best", "generated"}:
+            found = _joined(found, await self._generated(_lacking(made, _limited(wanted, found))))
+        found = _joined(found, await self._forming([chosen for chosen in made if _forms(chosen)]))
+        return _limited(wanted, found)
 
-    async def _add_aggregates(
-        self, wanted: Sequence[CandleSelection], found: dict[Timeframe, CandleColumns]
-    ) -> dict[Timeframe, CandleColumns]:
-        lacking = [
-            replace(chosen, ranges=ranges)
-            for chosen in wanted
-            if chosen.timeframe is not Timeframe.S1 and (ranges := _lacking(chosen, found[chosen.timeframe]))
-        ]
-        if not lacking:
-            return found
-        aggregated = await self._query(
-            lacking, "aggregate", lambda chosen: aggregate_query(self.instrument, chosen, only_clean=True)
-        )
-        for timeframe, more in aggregated.items():
-            stored = found[timeframe]
-            found[timeframe] = stored.joined(await self._mended(timeframe, more.without(stored.times)))
-        return found
+    async def _aggregated(self, wanted: Sequence[CandleSelection]) -> Found:
+        if not wanted:
+            return {}
+        rolled_up = await self._rolled_up()
+        return await self._query(wanted, "aggregate", lambda of, c: aggregate_query(of, c, rolled_up))
 
-    async def _mended(self, timeframe: Timeframe, aggregated: CandleColumns) -> CandleColumns:
+    async def _mended(self, aggregated: Found) -> Found:
         """Replace candles whose seconds have a hole by the roll-up of longer stored candles that have none there."""
-        partial = aggregated.rows(aggregated.weights < timeframe.value)
-        if timeframe is Timeframe.M1 or not len(partial):
-            return aggregated
-        ranges = ranges_of(partial.times, timeframe)
-        chosen = CandleSelection(timeframe, ranges, None, tuple(aggregated.steps))
-        others = await self._roll_up(chosen, lowest=Timeframe.M1)
-        better = others.rows(np.isin(others.times, partial.times))
-        if not len(better):
-            return aggregated
-        types: dict[str, PgType] = {"ts": "timestamptz", "weight": "int8"}
-        minutes = await copy_out(self._conn, minutes_query(self.instrument, chosen), types)
-        place = np.searchsorted(minutes["ts"].data, better.times)
-        own = np.append(minutes["weight"].data, 0)[place]
-        better = better.rows(better.weights > own)
-        return aggregated.without(better.times).joined(better)
+        partial: Found = {
+            timeframe: columns.rows(columns.weights < timeframe.value)
+            for timeframe, columns in aggregated.items()
+            if timeframe is not Timeframe.M1
+        }
+        chosen = [
+            CandleSelection(timeframe, ranges_of(columns.times, timeframe), None, tuple(columns.steps))
+            for timeframe, columns in partial.items()
+            if len(columns)
+        ]
+        others = await self._query(chosen, "generated", lambda of, c: generated_query(of, c, None))
+        others = {t: columns.rows(np.isin(columns.times, partial[t].times)) for t, columns in others.items()}
+        asked = [replace(c, values=()) for c in chosen if len(others[c.timeframe])]
+        mended = dict(aggregated)
+        for timeframe, own in (await self._counted_minutes(asked)).items():
+            better = others[timeframe]
+            place = np.searchsorted(own.times, better.times)
+            better = better.rows(better.weights > np.append(own.weights, 0)[place])
+            mended[timeframe] = aggregated[timeframe].without(better.times).joined(better)
+        return mended
 
-    async def _add_generated(self, chosen: CandleSelection, found: CandleColumns) -> CandleColumns:
-        ranges = _lacking(chosen, found)
-        if chosen.timeframe is Timeframe.S1 or not ranges:
-            return found
-        more = await self._generated(replace(chosen, ranges=ranges))
-        return found.joined(more.without(found.times))
-
-    async def _generated(self, chosen: CandleSelection) -> CandleColumns:
+    async def _generated(self, wanted: Sequence[CandleSelection]) -> Found:
         """Roll up, reaching back step by step where only the last candles are wanted."""
-        first = await copy_out(
-            self._conn,
-            first_lower_query(self.instrument, chosen.timeframe, chosen.hull.end),
-            {"ts": "timestamptz"},
-        )
-        if not len(first["ts"].data):
-            return _nothing(chosen)
-        earliest = first["ts"].data.min().item().replace(tzinfo=UTC)
-        bounded = replace(chosen, ranges=_bounded(chosen.ranges, chosen.timeframe.floor(earliest)))
-        if not bounded.ranges:
-            return _nothing(chosen)
-        if chosen.limit is None:
-            return await self._roll_up(bounded)
-        span = chosen.timeframe.length * max(chosen.limit, 1)
-        while True:
-            back = replace(bounded, ranges=_bounded(bounded.ranges, bounded.hull.end - span))
-            made = await self._roll_up(back)
-            if len(made) >= chosen.limit or back.ranges == bounded.ranges:
-                return made
-            span *= _ROOM
+        found = {chosen.timeframe: blank_columns(chosen.values) for chosen in wanted}
+        left = [bounded for chosen in wanted if (bounded := await self._from_first(chosen)).ranges]
+        reach = 1
+        while left:
+            near = [_reaching_back(chosen, reach) for chosen in left]
+            found |= await self._roll_up(near)
+            left = [
+                chosen
+                for chosen, tried in zip(left, near, strict=True)
+                if tried.ranges != chosen.ranges and len(found[chosen.timeframe]) < (chosen.limit or 0)
+            ]
+            reach *= _ROOM
+        return found
 
-    async def _roll_up(self, chosen: CandleSelection, *, lowest: Timeframe = Timeframe.S1) -> CandleColumns:
-        made = await self._query(
-            [chosen], "generated", lambda selected: generated_query(self.instrument, selected, lowest=lowest)
-        )
-        return made[chosen.timeframe]
+    async def _from_first(self, chosen: CandleSelection) -> CandleSelection:
+        """Return the selection from where there is something to roll up; without ranges, if there is nothing."""
+        if chosen.hull.start is not None:
+            return chosen
+        query = first_lower_query(self.instrument, chosen.timeframe, chosen.hull.end)
+        first = (await copy_out(self._conn, query, {"ts": "timestamptz"}))["ts"].data
+        self._queries += 1
+        if not len(first):
+            return replace(chosen, ranges=())
+        earliest = chosen.timeframe.floor(first.min().item().replace(tzinfo=UTC))
+        return replace(chosen, ranges=not_before(chosen.ranges, earliest))
 
-    async def _forming(self, chosen: CandleSelection, moment: datetime) -> CandleColumns:
-        start = chosen.hull.start
-        if chosen.timeframe is Timeframe.S1 or (start is not None and chosen.timeframe.floor(moment) < start):
-            return _nothing(chosen)
-        made = await self._query(
-            [chosen], "forming", lambda selected: forming_query(self.instrument, selected, moment)
-        )
-        return made[chosen.timeframe]
+    async def _counted_minutes(self, wanted: Sequence[CandleSelection]) -> Found:
+        if not wanted:
+            return {}
+        rolled_up = await self._rolled_up()
+        return await self._query(wanted, "generated", lambda of, c: minutes_query(of, c, rolled_up))
+
+    async def _roll_up(self, wanted: Sequence[CandleSelection]) -> Found:
+        rolled_up = await self._rolled_up()
+        return await self._query(wanted, "generated", lambda of, c: generated_query(of, c, rolled_up))
+
+    async def _forming(self, wanted: Sequence[CandleSelection]) -> Found:
+        if not wanted:
+            return {}
+        rolled_up = await self._rolled_up()
+        return await self._query(wanted, "forming", lambda of, c: forming_query(of, c, rolled_up))
+
+    async def _rolled_up(self) -> RolledUp:
+        """Return what the aggregates hold; the same throughout one read."""
+        if self._known is None:
+            self._known = await read_rolled_up(self._conn, *self._hull)
+        return self._known
 
     async def _query(
-        self, wanted: Sequence[CandleSelection], origin: str, query: Callable[[CandleSelection], str]
-    ) -> dict[Timeframe, CandleColumns]:
+        self,
+        wanted: Sequence[CandleSelection],
+        origin: str,
+        query: Callable[[Instrument, CandleSelection], str],
+    ) -> Found:
         """Read all timeframes in one query."""
+        if not wanted:
+            return {}
         types = wanted[0].types | ({} if origin == "stored" else {"weight": "int8"})
-        parts = [query(chosen) for chosen in wanted]
+        parts = [query(self.instrument, chosen) for chosen in wanted]
         if len(parts) > 1:
             types = {"timeframe": "int4", **types}
             parts = [
@@ -267,47 +272,48 @@ def _ascending(columns: CandleColumns) -> CandleColumns:
     return columns
 
 
-def _nothing(chosen: CandleSelection) -> CandleColumns:
-    none = np.zeros(0, np.int64)
-    return CandleColumns(
-        none.view("datetime64[us]"), dict.fromkeys(chosen.values, none), none.astype(np.int8), none
-    )
+def _lacking(wanted: Sequence[CandleSelection], found: Found) -> list[CandleSelection]:
+    """Return what was asked for and not found; of a limited selection only what is after its first row."""
+    lacking = []
+    for chosen in wanted:
+        if chosen.limit == 0:
+            continue
+        times = found[chosen.timeframe].times
+        asked = chosen.hull.on_grid(chosen.timeframe)
+        if chosen.limit is not None and len(times) >= chosen.limit:
+            asked = OpenRange(times[0].item().replace(tzinfo=UTC), asked.end)
+        if ranges := gaps_in(asked, times, chosen.timeframe):
+            lacking.append(replace(chosen, ranges=ranges))
+    return lacking
 
 
-def _lacking(chosen: CandleSelection, found: CandleColumns) -> tuple[OpenRange, ...]:
-    """Return the ranges of open times that were asked for and not found; of a limited selection after its first row."""
-    timeframe = chosen.timeframe
-    if chosen.limit == 0:
-        return ()
-    asked = chosen.hull.on_grid(timeframe)
-    start, end = asked.start, asked.end
-    if not len(found):
-        return (asked,) if start is None or start < end else ()
-    step = np.timedelta64(timeframe.value, "s")
-    jumps = np.flatnonzero(np.diff(found.times) != step)
-    ranges = [OpenRange(_utc(found.times[row] + step), _utc(found.times[row + 1])) for row in jumps.tolist()]
-    first, last = _utc(found.times[0]), _utc(found.times[-1] + step)
-    if (chosen.limit is None or len(found) < chosen.limit) and (start is None or start < first):
-        ranges.insert(0, OpenRange(start, first))
-    if last < end:
-        ranges.append(OpenRange(last, end))
-    return tuple(ranges)
+def _joined(found: Found, more: Found) -> Found:
+    """Return what was found, and of the rest what it lacks."""
+    return found | {t: found[t].joined(columns.without(found[t].times)) for t, columns in more.items()}
 
 
-def ranges_of(times: NDArray[np.datetime64], timeframe: Timeframe) -> tuple[OpenRange, ...]:
-    """Return the ranges that candles of these open times cover; at least one time, ascending."""
-    step = np.timedelta64(timeframe.value, "s")
-    breaks = np.flatnonzero(np.diff(times) != step) + 1
-    return tuple(OpenRange(_utc(run[0]), _utc(run[-1] + step)) for run in np.split(times, breaks))
+def _limited(wanted: Sequence[CandleSelection], found: Found) -> Found:
+    return {chosen.timeframe: found[chosen.timeframe].last(chosen.limit) for chosen in wanted}
 
 
-def _bounded(ranges: Sequence[OpenRange], earliest: datetime) -> tuple[OpenRange, ...]:
-    """Return what of the ranges is not before `earliest`."""
-    starts = [earliest if opens.start is None else max(opens.start, earliest) for opens in ranges]
-    kept = zip(starts, ranges, strict=True)
-    return tuple(OpenRange(start, opens.end) for start, opens in kept if start < opens.end)
+def _forms(chosen: CandleSelection) -> bool:
+    """Tell whether a candle is asked for that forms, and opens in the range."""
+    start, moment = chosen.hull.start, chosen.forming_at
+    return moment is not None and (start is None or chosen.timeframe.floor(moment) >= start)
 
 
-def _utc(moment: np.datetime64) -> datetime:
-    found: Any = moment.item()
-    return cast("datetime", found.replace(tzinfo=UTC))
+def _reaching_back(chosen: CandleSelection, reach: int) -> CandleSelection:
+    hull = chosen.hull
+    if chosen.limit is None or hull.start is None:
+        return chosen
+    length = chosen.timeframe.length
+    slots = min(chosen.limit * reach, (hull.end - hull.start) // length + 1)
+    return replace(chosen, ranges=not_before(chosen.ranges, max(hull.start, hull.end - length * slots)))
+
+
+def _days(wanted: Sequence[CandleSelection]) -> tuple[datetime, datetime]:
+    """Return a range that holds all candles, and those that form, with their parts."""
+    starts = [chosen.hull.start or _EARLIEST for chosen in wanted]
+    ends = [chosen.forming_at or chosen.hull.end for chosen in wanted]
+    day = Timeframe.D1.length
+    return Timeframe.D1.floor(min(*starts, *ends)), min(max(ends), _LATEST - day) + day

@@ -16,7 +16,6 @@ from datalayer.domain.write_counts import WriteCounts
 from datalayer.errors import InvalidInputError
 from datalayer.repositories.batches import write_batch
 from datalayer.repositories.candle_alignment import (
-    aligned,
     aligned_selections,
     distinct,
     read_aligned,
@@ -26,11 +25,13 @@ from datalayer.repositories.candle_frames import (
     PRICES,
     FillPolicy,
     FrameShape,
+    aligned_frame,
     candle_frame,
     chosen_columns,
     filled,
 )
-from datalayer.repositories.candle_queries import CandleSelection, OpenRange
+from datalayer.repositories.candle_queries import CandleSelection
+from datalayer.repositories.candle_ranges import OpenRange
 from datalayer.repositories.candle_reads import CandleReader
 from datalayer.repositories.frames import (
     check_columns,
@@ -58,12 +59,12 @@ CandleSource: TypeAlias = Literal["best", "stored", "aggregate", "generated"]
 """Where candles come from.
 
 - `stored`: stored at that timeframe, by an exchange or an import.
-- `aggregate`: the continuous aggregate of stored 1s candles (not for 1s), in which what was written behind its last refresh is
-  missing until the next.
+- `aggregate`: what the continuous aggregate of stored 1s candles has materialised (not for 1s), where they were not written to
+  since. The newest candles are not in it yet.
 - `generated`: rolled up now from lower stored candles (not for 1s). Each candle is made of one timeframe: the one that has
   something for most of its minutes, and the finest of those that have as many.
-- `best`: for each open time the first of these three that has it. An aggregate is passed over where its 1s candles were
-  written to since it was materialised, or have a hole that longer stored candles do not have.
+- `best`: for each open time the first of these three that has it. An aggregate is passed over where its 1s candles have a
+  hole that longer stored candles do not have.
 """
 
 _INT4_MAX: Final = 2**31 - 1
@@ -264,9 +265,7 @@ class CandleRepository:
             raise InvalidInputError("include_forming", include_forming, hint)
         chosen = aligned_selections(lengths, (start, end), limit, moment)
         found, moments = await reader.in_one_scale(lambda: read_aligned(reader, chosen, source))
-        return {
-            t.label: aligned(candle_frame(found[t], reader.instrument, t, shape), t, moments) for t in lengths
-        }
+        return {t.label: aligned_frame(found[t], reader.instrument, t, shape, moments) for t in lengths}
 
 
 def _check_choices(timeframe: Timeframe, source: str, fill: str | None, limit: int | None) -> None:

@@ -23,6 +23,7 @@ from datalayer.repositories.coverage_queries import (
 from datalayer.repositories.coverage_states import state_intervals
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import RESOLUTION, visible_range
+from datalayer.repositories.rolled_up import read_rolled_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -133,14 +134,10 @@ class CoverageRepository:
         opens = _grid_range(start, end, as_of, length)
         instrument = await self._instruments.get(symbol)
         starts, ends = await self._gaps(stored_gap_query(instrument, length, *opens))
-        for with_aggregate in (False, True):
-            # The dearer places are looked at only if something is still missing.
-            if stored_only or length is Timeframe.S1 or not len(starts):
-                break
+        if len(starts) and not stored_only and length is not Timeframe.S1:
             around = (_aware(starts[0]), _aware(ends[-1]))
-            starts, ends = await self._gaps(
-                gap_query(instrument, length, *around, with_aggregate=with_aggregate)
-            )
+            rolled_up = await read_rolled_up(self._conn, *around)
+            starts, ends = await self._gaps(gap_query(instrument, length, *around, rolled_up=rolled_up))
         candles = (ends - starts) // np.timedelta64(length.value, "s")
         return pd.DataFrame({"start": _utc(starts), "end": _utc(ends), "candles": candles.astype(np.int64)})
 

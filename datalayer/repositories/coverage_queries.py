@@ -8,7 +8,8 @@ from sqlalchemy import TextClause, text
 
 from datalayer.db.literals import sql_literal
 from datalayer.domain.timeframe import Timeframe
-from datalayer.repositories.candle_queries import CandleSelection, OpenRange, aggregate_query
+from datalayer.repositories.candle_queries import CandleSelection, aggregate_query
+from datalayer.repositories.candle_ranges import OpenRange
 from datalayer.repositories.moments import range_condition
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.coverage import SeriesKind
     from datalayer.domain.instrument import Instrument
+    from datalayer.repositories.candle_queries import RolledUp
 
 EVENT_KINDS: Final[tuple[SeriesKind, ...]] = ("trades", "order_books", "order_book_imbalances")
 GAP_COLUMNS: Final[dict[str, PgType]] = {"gap_start": "timestamptz", "gap_end": "timestamptz"}
@@ -89,7 +91,12 @@ def stored_gap_query(instrument: Instrument, timeframe: Timeframe, start: dateti
 
 
 def gap_query(
-    instrument: Instrument, timeframe: Timeframe, start: datetime, end: datetime, *, with_aggregate: bool
+    instrument: Instrument,
+    timeframe: Timeframe,
+    start: datetime,
+    end: datetime,
+    *,
+    rolled_up: RolledUp | None = None,
 ) -> str:
     """Return the query of the gaps between candles that are stored or can be made from lower ones, ascending.
 
@@ -98,15 +105,14 @@ def gap_query(
         timeframe: of the candles, not 1s.
         start: first open time, on the grid.
         end: excluded.
-        with_aggregate: whether candles of the aggregate count too. It has more than the seconds do where those have
-            been dropped; what it has not materialised yet is computed, all of it, since from 15m on TimescaleDB does
-            not hand the range down to the seconds.
+        rolled_up: what the aggregates hold, which counts too: they have more than the seconds where those have been
+            dropped. None: it does not count.
     """
     within = range_condition(start, end)
     parts = [_stored_opens(instrument, timeframe, part, within) for part in Timeframe if part <= timeframe]
-    if with_aggregate:
+    if rolled_up is not None:
         chosen = CandleSelection(timeframe, (OpenRange(start, end),), None, ())
-        parts.append(f"SELECT ts FROM ({aggregate_query(instrument, chosen, only_clean=True)}) AS aggregated")
+        parts.append(f"SELECT ts FROM ({aggregate_query(instrument, chosen, rolled_up)}) AS aggregated")
     gaps = _gaps(" UNION ".join(parts), timeframe, sql_literal(start), sql_literal(end))
     return f"{gaps} ORDER BY gap_start"
 

@@ -21,14 +21,11 @@ from datalayer.domain.silence import (
     runs,
 )
 from datalayer.domain.timeframe import Timeframe
-from datalayer.repositories.candle_queries import (
-    CandleSelection,
-    OpenRange,
-    aggregate_query,
-    generated_query,
-)
+from datalayer.repositories.candle_queries import CandleSelection, aggregate_query, generated_query
+from datalayer.repositories.candle_ranges import OpenRange
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import range_condition
+from datalayer.repositories.rolled_up import read_rolled_up
 from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
 
 if TYPE_CHECKING:
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
 
     from datalayer.db.copy_columns import Column, PgType
     from datalayer.domain.instrument import Instrument
+    from datalayer.repositories.candle_queries import RolledUp
 
 _CANDLES_PER_PART: Final = 100_000
 _AGGREGATED: Final = -1
@@ -93,26 +91,30 @@ class _Reader:
 
     async def states(self, days: tuple[datetime, datetime]) -> NDArray[np.int8]:
         own = self._timeframe
-        candles = await self._totals(days, with_made=False)
+        candles = await self._totals(days, None)
         if own is not Timeframe.S1 and not candles[own].is_present.all():
-            candles = await self._totals(days, with_made=True)
+            candles = await self._totals(days, await read_rolled_up(self._conn, *days))
         return candle_states(candles[own], [candles[other] for other in Timeframe if other > own])
 
     async def _totals(
-        self, days: tuple[datetime, datetime], *, with_made: bool
+        self, days: tuple[datetime, datetime], rolled_up: RolledUp | None
     ) -> Mapping[Timeframe, CandleTotals]:
         def query(instrument: Instrument) -> str:
             stored = self._stored(instrument, days)
-            return f"{stored} UNION ALL {self._made(instrument, days)}" if with_made else stored
+            return (
+                stored
+                if rolled_up is None
+                else f"{stored} UNION ALL {self._made(instrument, days, rolled_up)}"
+            )
 
         _, columns = await copy_out_scaled(self._conn, self._instruments, self._symbol, query, _COLUMNS)
         found = {
             other: _on_grid(columns, other, other, days) for other in Timeframe if other >= self._timeframe
         }
-        if with_made:
+        if rolled_up is not None:
             for mark in (_AGGREGATED, _GENERATED):
-                made = _on_grid(columns, mark, self._timeframe, days)
-                found[self._timeframe] = _filled(found[self._timeframe], made)
+                more = _on_grid(columns, mark, self._timeframe, days)
+                found[self._timeframe] = _filled(found[self._timeframe], more)
         return found
 
     def _stored(self, instrument: Instrument, days: tuple[datetime, datetime]) -> str:
@@ -123,13 +125,18 @@ class _Reader:
                 AND {range_condition(*days)} AND {closed}
         """
 
-    def _made(self, instrument: Instrument, days: tuple[datetime, datetime]) -> str:
+    def _made(
+        self,
+        instrument: Instrument,
+        days: tuple[datetime, datetime],
+        rolled_up: RolledUp,
+    ) -> str:
         """Return the query of the candles that can be had without being stored; empty before the first is closed."""
         end = max(days[0], min(days[1], self._timeframe.floor(self._as_of)))
         chosen = CandleSelection(self._timeframe, (OpenRange(days[0], end),), None, ("volume", "trade_count"))
         parts = {
-            _AGGREGATED: aggregate_query(instrument, chosen, only_clean=True),
-            _GENERATED: generated_query(instrument, chosen),
+            _AGGREGATED: aggregate_query(instrument, chosen, rolled_up),
+            _GENERATED: generated_query(instrument, chosen, rolled_up),
         }
         return " UNION ALL ".join(
             f"SELECT {mark}, ts, volume, trade_count FROM ({part}) AS made (ts, volume, trade_count, weight)"

@@ -10,6 +10,7 @@ from datalayer.domain.moments import utc_moment
 from datalayer.errors import InvalidInputError
 
 RESOLUTION: Final = timedelta(microseconds=1)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESOLUTION
 
 
 def visible_range(
@@ -33,7 +34,8 @@ def visible_range(
     last = None if end is None else utc_moment(end, "end")
     if first is not None and last is not None and last < first:
         raise InvalidInputError("end", end, f"before start={start!r}")
-    visible = utc_moment(datetime.now(UTC) if as_of is None else as_of, "as_of") - length + RESOLUTION
+    moment = utc_moment(datetime.now(UTC) if as_of is None else as_of, "as_of")
+    visible = min(moment, _LATEST) - length + RESOLUTION
     return first, visible if last is None else min(last, visible)
 
 

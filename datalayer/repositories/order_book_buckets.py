@@ -5,9 +5,7 @@ between its watermark and the window of its next refresh. So what it has materia
 and those that overlap a dirty range, are then computed from the stored books. If there are fewer of those than the aggregate
 has counted, they were dropped by retention, and the aggregate is what is left of them.
 
-What is younger than the watermark is computed from the books too, and not by the aggregate's view: that reads the watermark
-while the query is planned, and sees nothing of what is materialised in the meantime; and the view of minutes looks at all
-books behind it, whatever the range.
+What is younger than the watermark is computed from the books too, and not by the aggregate's view; see `materialised`.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from datalayer.db.copy_transfer import copy_out
+from datalayer.repositories.materialised import read_materialised
 from datalayer.repositories.moments import visible_range
 from datalayer.repositories.order_book_queries import (
     BUCKET_TYPES,
@@ -27,7 +25,6 @@ from datalayer.repositories.order_book_queries import (
     aggregate_query,
     generated_query,
     newest_query,
-    watermark_query,
 )
 from datalayer.repositories.scale_guard import copy_out_scaled
 
@@ -141,13 +138,14 @@ async def _newest_book(
 async def _read(
     conn: AsyncConnection, instruments: InstrumentRepository, symbol: str, chosen: BucketSelection
 ) -> tuple[Instrument, Rows]:
-    materialised = await _materialised(conn, chosen)
+    name = f"order_book_{chosen.length.label}"
+    materialised = (await read_materialised(conn, [name]))[name]
     while True:
         instrument, columns = await copy_out_scaled(
             conn,
             instruments,
             symbol,
-            lambda found: aggregate_query(found, chosen.length, materialised, chosen.limit),
+            lambda found: aggregate_query(found, chosen.length, materialised, chosen.opens, chosen.limit),
             {**BUCKET_TYPES, "is_dirty": "int2"},
         )
         known = _rows(columns, turn=chosen.limit is not None)
@@ -164,12 +162,6 @@ async def _read(
         # A scale that was widened in between: the two would not be of the same steps.
         if again == instrument:
             return instrument, _best(_joined(known, _rows(columns, turn=False)), chosen)
-
-
-async def _materialised(conn: AsyncConnection, chosen: BucketSelection) -> Span:
-    columns = await copy_out(conn, watermark_query(chosen.length), {"watermark": "timestamptz"})
-    watermark = columns["watermark"].data[0].item().replace(tzinfo=UTC)
-    return Span(chosen.opens.start, min(chosen.opens.end, chosen.length.floor(watermark)))
 
 
 def _rows(columns: Mapping[str, Any], *, turn: bool) -> Rows:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.timeframe import Timeframe
+    from datalayer.repositories.materialised import Materialised
 
 _QUOTED: Final = "best_bid IS NOT NULL AND best_ask IS NOT NULL"
 _MID2: Final = "best_bid + best_ask"
@@ -64,28 +65,18 @@ class Span:
     end: datetime
 
 
-def watermark_query(length: Timeframe) -> str:
-    """Return the query of the moment up to which the continuous aggregate of a length is materialised at all."""
-    view = f"order_book_{length.label}"
-    return (
-        "SELECT greatest(_timescaledb_functions.to_timestamp(mark.watermark), timestamptz '0001-01-01Z')"
-        " FROM _timescaledb_catalog.continuous_agg AS a"
-        " JOIN _timescaledb_catalog.continuous_aggs_watermark AS mark USING (mat_hypertable_id)"
-        f" WHERE a.user_view_name = '{view}'"
-        f" AND format('%I.%I', a.user_view_schema, a.user_view_name)::regclass = to_regclass('{view}')"
-    )
-
-
-def aggregate_query(of: Instrument, length: Timeframe, opens: Span, limit: int | None) -> str:
-    """Return the query of the continuous aggregate of a length; `is_dirty` tells of books written since it was made."""
+def aggregate_query(
+    of: Instrument, length: Timeframe, materialised: Materialised, opens: Span, limit: int | None
+) -> str:
+    """Return the query of what an aggregate has materialised; `is_dirty` tells of books written since then."""
     dirty = (
         "SELECT FROM dirty_ranges AS dirty WHERE dirty.relation = 'order_books'"
         f" AND dirty.start_ts < bucket.ts + interval '{length.value} seconds' AND dirty.end_ts > bucket.ts"
     )
     return (
         f"SELECT {_known('')}, (CASE WHEN EXISTS ({dirty}) THEN 1 ELSE 0 END)::smallint AS is_dirty"
-        f" FROM order_book_{length.label} AS bucket"
-        f" WHERE {instrument_condition(of)} AND {_within(opens)} {last_rows(limit, ('ts',))}"
+        f" FROM {materialised.table} AS bucket WHERE {instrument_condition(of)} AND {_within(opens)}"
+        f" AND ts < {sql_literal(materialised.end)} {last_rows(limit, ('ts',))}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError, MissingDataError
 from datalayer.repositories import CandleRepository, InstrumentRepository
-from tests.market_files import market_frame
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 BTC = "BTC/USDT"
@@ -42,10 +44,31 @@ def told(frame: pd.DataFrame) -> list[tuple[float, str]]:
     return list(zip(frame["close"], frame["source"].astype(str), strict=True))
 
 
-async def test_stored_comes_before_aggregated_and_that_before_generated(candles: CandleRepository) -> None:
-    await candles.upsert_candles(BTC, "1s", flat(600, Timeframe.S1, 1, START + 5 * MINUTE))
-    await candles.upsert_candles(BTC, "1m", flat(15, Timeframe.M1, 2))
-    await candles.upsert_candles(BTC, "5m", flat(1, Timeframe.M5, 3, START + 10 * MINUTE))
+@asynccontextmanager
+async def aggregated(
+    engine: AsyncEngine, *written: tuple[str, pd.DataFrame]
+) -> AsyncIterator[CandleRepository]:
+    """Write candles of some timeframes, and materialise what they give."""
+    async with engine.begin() as conn:
+        await InstrumentRepository(conn).ensure(BTC, 2, 6)
+        for timeframe, frame in written:
+            await CandleRepository(conn).upsert_candles(BTC, timeframe, frame)
+    await refresh_aggregates(engine, "candles", START, START + 24 * HOUR)
+    async with engine.begin() as conn:
+        yield CandleRepository(conn)
+
+
+async def test_stored_comes_before_aggregated_and_that_before_generated(engine: AsyncEngine) -> None:
+    written = [
+        ("1s", flat(600, Timeframe.S1, 1, START + 5 * MINUTE)),
+        ("1m", flat(15, Timeframe.M1, 2)),
+        ("5m", flat(1, Timeframe.M5, 3, START + 10 * MINUTE)),
+    ]
+    async with aggregated(engine, *written) as candles:
+        await check_places(candles)
+
+
+async def check_places(candles: CandleRepository) -> None:
     as_of = START + HOUR
     five = await candles.query_ohlcv_data(BTC, "5m", as_of=as_of)
     assert told(five) == [(2, "generated"), (1, "aggregate"), (3, "stored")]
@@ -67,22 +90,30 @@ async def test_the_last_candles_are_found_behind_a_long_gap(candles: CandleRepos
     assert told(hours) == [(1, "generated"), (2, "stored")]
 
 
-async def test_an_aggregate_with_a_hole_gives_way_to_what_has_none(candles: CandleRepository) -> None:
+async def test_an_aggregate_with_a_hole_gives_way_to_what_has_none(engine: AsyncEngine) -> None:
     """Seconds of an hour but for 20 minutes in which the feed was away; the exchange's minutes were loaded later."""
-    await candles.upsert_candles(BTC, "1s", flat(1200, Timeframe.S1, 1))
-    await candles.upsert_candles(BTC, "1s", flat(1200, Timeframe.S1, 1, START + 40 * MINUTE))
-    alone = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)
-    assert told(alone) == [(1, "aggregate")]
-    await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 2))
-    whole = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)
-    assert told(whole) == [(2, "generated")]
-    assert whole["volume"].to_list() == [60.0]
+    seconds = pd.concat([flat(1200, Timeframe.S1, 1), flat(1200, Timeframe.S1, 1, START + 40 * MINUTE)])
+    async with aggregated(engine, ("1s", seconds)) as candles:
+        alone = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)
+        assert told(alone) == [(1, "aggregate")]
+        await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 2))
+        whole = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)
+        assert told(whole) == [(2, "generated")]
+        assert whole["volume"].to_list() == [60.0]
 
 
-async def test_silent_seconds_are_no_hole(candles: CandleRepository) -> None:
+async def test_silent_seconds_are_no_hole(engine: AsyncEngine) -> None:
+    written = [("1s", flat(3600, Timeframe.S1, 1).iloc[::7]), ("1m", flat(60, Timeframe.M1, 2))]
+    async with aggregated(engine, *written) as candles:
+        assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)) == [(1, "aggregate")]
+
+
+async def test_what_is_not_materialised_yet_is_rolled_up_in_the_same_way(candles: CandleRepository) -> None:
     await candles.upsert_candles(BTC, "1s", flat(3600, Timeframe.S1, 1).iloc[::7])
     await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 2))
-    assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR)) == [(1, "aggregate")]
+    as_of = START + HOUR
+    assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)) == [(1, "generated")]
+    assert (await candles.query_ohlcv_data(BTC, "1h", as_of=as_of, source="aggregate")).empty
 
 
 async def test_what_was_materialised_before_a_late_write_is_not_given_out(engine: AsyncEngine) -> None:
@@ -211,17 +242,17 @@ async def test_filled_rows_keep_steps_and_decimals_exact(gappy: CandleRepository
     assert (await gappy.query_ohlcv_data(BTC, "1m", fill="nan", end=START)).empty
 
 
-async def test_the_real_seconds_give_the_official_minutes_by_themselves(candles: CandleRepository) -> None:
-    seconds = market_frame("ohlcv/binance_spot_BTCUSDT_1s_derived_from_trades_20240808-09.parquet")
-    official = market_frame("ohlcv/binance_spot_BTCUSDT_1m_2024.parquet")
-    seconds["volume"] = seconds["volume"].round(6)
-    await candles.upsert_candles(BTC, "1s", seconds)
-    begin, end = datetime(2024, 8, 8, 23, 55, tzinfo=UTC), datetime(2024, 8, 9, 0, 5, tzinfo=UTC)
-    made = await candles.query_ohlcv_data(BTC, "1m", start=begin, end=end, fill="refuse")
-    pd.testing.assert_frame_equal(
-        made[["open", "high", "low", "close", "volume"]],
-        official.loc[begin : end - MINUTE],
-        check_exact=True,
-        check_freq=False,
+@pytest.mark.parametrize("timeframe", Timeframe)
+async def test_everything_is_visible_at_the_end_of_the_calendar(
+    candles: CandleRepository, timeframe: Timeframe
+) -> None:
+    await candles.upsert_candles(BTC, timeframe, flat(3, timeframe, 1))
+    last = datetime.max.replace(tzinfo=UTC)
+    assert len(await candles.query_ohlcv_data(BTC, timeframe, as_of=last)) == 3
+    assert len(await candles.query_ohlcv_data(BTC, timeframe, as_of=last, end=last, limit=1)) == 1
+    frames = (
+        await candles.query_multi_timeframe_ohlcv(BTC, [timeframe, "1d"], as_of=last)
+        if timeframe is not Timeframe.D1
+        else {}
     )
-    assert (made["source"] == "aggregate").all()
+    assert all(len(frame) == 3 for frame in frames.values())

@@ -222,6 +222,7 @@ async def test_a_refresh_waits_and_computes_in_the_new_steps(filled: AsyncEngine
         assert not refreshing.done()
     await refreshing
     async with filled.connect() as conn:
+        await conn.execute(text("DELETE FROM dirty_ranges"))
         candles = CandleRepository(conn)
         materialised = await candles.query_ohlcv_data("BTC/USDT", "1h", source="aggregate")
         generated = await candles.query_ohlcv_data("BTC/USDT", "1h", source="generated")

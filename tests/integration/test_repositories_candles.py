@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
+from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError, ScaleError
 from datalayer.repositories import CandleRepository, InstrumentRepository, WriteCounts
@@ -340,13 +341,23 @@ async def test_a_candle_is_generated_from_what_covers_it_best(candles: CandleRep
     assert made["close"].to_list() == [104.5, 549.5]
 
 
-async def test_the_database_rolls_real_seconds_up_to_the_official_minutes(candles: CandleRepository) -> None:
+async def test_the_database_rolls_real_seconds_up_to_the_official_minutes(engine: AsyncEngine) -> None:
     seconds = market_frame("ohlcv/binance_spot_BTCUSDT_1s_derived_from_trades_20240808-09.parquet")
     official = market_frame("ohlcv/binance_spot_BTCUSDT_1m_2024.parquet")
     seconds["volume"] = seconds["volume"].round(6)
-    await candles.upsert_candles(BTC, "1s", seconds)
     begin, end = datetime(2024, 8, 8, 23, 55, tzinfo=UTC), datetime(2024, 8, 9, 0, 5, tzinfo=UTC)
     expected = official.loc[begin : end - timedelta(minutes=1)]
-    for source in ("generated", "aggregate"):
-        made = await candles.query_ohlcv_data(BTC, "1m", start=begin, end=end, source=source)  # type: ignore[arg-type]
-        pd.testing.assert_frame_equal(values(made), expected, check_exact=True, check_freq=False)
+    async with engine.begin() as conn:
+        await InstrumentRepository(conn).ensure(BTC, 2, 6)
+        await CandleRepository(conn).upsert_candles(BTC, "1s", seconds)
+        complete = await CandleRepository(conn).query_ohlcv_data(
+            BTC, "1m", start=begin, end=end, fill="refuse"
+        )
+        assert (complete["source"] == "generated").all()
+    await refresh_aggregates(engine, "candles", begin, end)
+    async with engine.connect() as conn:
+        candles = CandleRepository(conn)
+        for source in ("generated", "aggregate"):
+            made = await candles.query_ohlcv_data(BTC, "1m", start=begin, end=end, source=source)
+            pd.testing.assert_frame_equal(values(made), expected, check_exact=True, check_freq=False)
+            pd.testing.assert_frame_equal(values(made), values(complete))

@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -338,7 +337,7 @@ async def test_plans_leave_out_chunks_and_use_the_key(
         await compress(conn, "candles")
     instrument = await InstrumentRepository(conn).get(BTC)
     middle, later = NEW_YEAR + timedelta(days=20), NEW_YEAR + timedelta(days=22)
-    for query in (stored_gap_query, partial(gap_query, with_aggregate=False)):
+    for query in (stored_gap_query, gap_query):
         plan = await query_plan(conn, query(instrument, Timeframe.H1, middle, later))
         assert 1 <= len(chunks_in(plan)) <= 2
         assert not re.search("Seq Scan on (_hyper|compress)", plan)
