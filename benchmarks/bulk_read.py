@@ -32,7 +32,7 @@ from datalayer.models.candles import Candle
 from datalayer.repositories import CandleRepository
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -66,9 +66,7 @@ class Range:
                 .order_by(Candle.ts)
             )
             entities = (await session.scalars(chosen)).all()
-            return decoded(
-                pd.DataFrame([{name: getattr(entity, name) for name in NAMES} for entity in entities])
-            )
+            return decoded(of_entities(entities))
 
     async def core(self, conn: AsyncConnection) -> pd.DataFrame:
         return decoded(pd.DataFrame((await conn.execute(text(self.query))).all(), columns=list(NAMES)))
@@ -97,6 +95,42 @@ class Range:
             "candles", date_range=(self.start, self.end - pd.Timedelta("1us"))
         ).data
         return found
+
+
+class Last(Range):
+    """The last of the stored candles, which nobody knows the times of before."""
+
+    def __init__(self, stored: pd.DataFrame, rows: int, instrument_id: int) -> None:
+        super().__init__(stored, rows, instrument_id)
+        self.query = (
+            f"SELECT * FROM (SELECT {', '.join(NAMES)} FROM candles WHERE instrument_id = {instrument_id}"
+            f" AND timeframe = 60 ORDER BY ts DESC LIMIT {rows}) AS last ORDER BY ts"
+        )
+
+    async def ours(self, conn: AsyncConnection) -> pd.DataFrame:
+        return await CandleRepository(conn).query_ohlcv_data(SYMBOL, "1m", limit=self.rows)
+
+    async def orm(self, conn: AsyncConnection) -> pd.DataFrame:
+        async with AsyncSession(conn) as session:
+            chosen = select(Candle).where(Candle.instrument_id == self.id, Candle.timeframe == Timeframe.M1)
+            entities = (await session.scalars(chosen.order_by(Candle.ts.desc()).limit(self.rows))).all()
+            return decoded(of_entities(entities)).iloc[::-1]
+
+    def parquet(self, path: Path) -> pd.DataFrame:
+        return pd.read_parquet(path).iloc[-self.rows :]
+
+    def duckdb(self, connection: Any) -> pd.DataFrame:
+        last = f"FROM (FROM candles ORDER BY timestamp DESC LIMIT {self.rows}) ORDER BY timestamp"
+        found: pd.DataFrame = connection.execute(last).df().set_index("timestamp")
+        return found
+
+    def arcticdb(self, library: Any) -> pd.DataFrame:
+        found: pd.DataFrame = library.tail("candles", n=self.rows).data
+        return found
+
+
+def of_entities(entities: Sequence[Candle]) -> pd.DataFrame:
+    return pd.DataFrame([{name: getattr(entity, name) for name in NAMES} for entity in entities])
 
 
 def decoded(frame: pd.DataFrame) -> pd.DataFrame:
@@ -201,14 +235,10 @@ async def main() -> None:
                 instrument_id = await conn.scalar(text("SELECT id FROM instruments"))
                 await conn.execute(text("ANALYZE candles"))
             alternatives = Alternatives(engine, stored, Path(folder))
-            for rows in sizes:
-                of = Range(stored, rows, int(instrument_id or 0))
-                compared = Comparison(
-                    f"{rows:,} of {len(stored):,} candles into a DataFrame",
-                    rows,
-                    "ours",
-                    ways(engine, of, alternatives),
-                )
+            for kind, rows in [(Last, sizes[0]), *((Range, rows) for rows in sizes)]:
+                of = kind(stored, rows, int(instrument_id or 0))
+                title = f"{'The last ' if kind is Last else ''}{rows:,} of {len(stored):,} candles into a DataFrame"
+                compared = Comparison(title, rows, "ours", ways(engine, of, alternatives))
                 await compared.run(1 if chosen.quick else chosen.runs * (1 if rows > MOST_OBJECTS else 3))
                 print(compared.table(), flush=True)
                 if "ADBC" in compared.seconds:

@@ -18,11 +18,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+import pandas as pd
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.harness import SYMBOL, benchmark_engine
 from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
+from datalayer.db.copy_transfer import driver_connection
 from datalayer.domain.timeframe import Timeframe
+from datalayer.models.order_books import OrderBook
 from datalayer.repositories import CandleRepository, InstrumentRepository, OrderBookRepository
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 OTHERS = ("ETH/USDT", "SOL/USDT", "XRP/USDT")
 END = datetime(2024, 9, 1, tzinfo=UTC)
+MINUTE = END - timedelta(minutes=1)
 BOOKS = 172_800
 CANDLES = """
     INSERT INTO candles (instrument_id, timeframe, ts, open, high, low, close, volume, trade_count)
@@ -81,9 +86,50 @@ async def compress(engine: AsyncEngine) -> None:
         await conn.execute(text("VACUUM ANALYZE"))
 
 
-def reads(conn: AsyncConnection) -> dict[str, Callable[[], Awaitable[Any]]]:
+async def aligned_by_hand(conn: AsyncConnection, instrument_id: int) -> pd.DataFrame:
+    """Seven timeframes side by side as one would do it without this library: a query each, joined by `merge_asof`."""
+    joined = None
+    for timeframe in Timeframe:
+        table = "candles" if timeframe is Timeframe.S1 else f"candles_{timeframe.label}"
+        only = " AND timeframe = 1" if timeframe is Timeframe.S1 else ""
+        records = await (await driver_connection(conn)).fetch(
+            f"SELECT ts, open, high, low, close, volume FROM {table} WHERE instrument_id = $1{only}"
+            " AND ts <= $2 ORDER BY ts DESC LIMIT 100",
+            instrument_id,
+            END - timeframe.length,
+        )
+        frame = pd.DataFrame(records[::-1], columns=["ts", "open", "high", "low", "close", "volume"])
+        frame["closed"] = frame["ts"] + timeframe.length
+        joined = (
+            frame
+            if joined is None
+            else pd.merge_asof(joined, frame, on="closed", suffixes=("", timeframe.label))
+        )
+    assert joined is not None
+    return joined
+
+
+async def books_by(conn: AsyncConnection, way: str, instrument_id: int) -> list[Any]:
+    if way == "ORM":
+        async with AsyncSession(conn) as session:
+            chosen = select(OrderBook).where(OrderBook.instrument_id == instrument_id)
+            return list(
+                await session.scalars(
+                    chosen.where(OrderBook.ts >= MINUTE, OrderBook.ts < END).order_by(OrderBook.ts)
+                )
+            )
+    return list(
+        await (await driver_connection(conn)).fetch(
+            "SELECT * FROM order_books WHERE instrument_id = $1 AND ts >= $2 AND ts < $3 ORDER BY ts",
+            instrument_id,
+            MINUTE,
+            END,
+        )
+    )
+
+
+def reads(conn: AsyncConnection, instrument_id: int) -> dict[str, Callable[[], Awaitable[Any]]]:
     candles, books = CandleRepository(conn), OrderBookRepository(conn)
-    minute = END - timedelta(minutes=1)
     return {
         "last 500 candles, 1s": lambda: candles.query_ohlcv_data(SYMBOL, "1s", limit=500, as_of=END),
         "last 500 candles, 1m (aggregate)": lambda: candles.query_ohlcv_data(
@@ -92,17 +138,22 @@ def reads(conn: AsyncConnection) -> dict[str, Callable[[], Awaitable[Any]]]:
         "seven timeframes aligned, 100 rows": lambda: candles.query_multi_timeframe_ohlcv(
             SYMBOL, list(Timeframe), limit=100, as_of=END
         ),
-        "a minute of order books": lambda: books.query_orderbook_snapshots(SYMBOL, minute, END, as_of=END),
+        "a minute of order books": lambda: books.query_orderbook_snapshots(SYMBOL, MINUTE, END, as_of=END),
+        "seven timeframes by asyncpg fetch and merge_asof": lambda: aligned_by_hand(conn, instrument_id),
+        "a minute of order books by asyncpg fetch, rows": lambda: books_by(conn, "fetch", instrument_id),
+        "a minute of order books by ORM, entities": lambda: books_by(conn, "ORM", instrument_id),
     }
 
 
 async def latencies(engine: AsyncEngine, runs: int) -> dict[str, tuple[float, float]]:
     """Median and 95th percentile in ms, each read in a transaction of its own on a pooled connection."""
     found: dict[str, list[float]] = {}
+    async with engine.connect() as conn:
+        instrument_id = (await InstrumentRepository(conn).get(SYMBOL)).id
     for _ in range(runs):
         async with engine.connect() as conn:
             await conn.exec_driver_sql("SELECT 1")
-            for name, read in reads(conn).items():
+            for name, read in reads(conn, instrument_id).items():
                 begin = time.perf_counter()
                 answer = await read()
                 found.setdefault(name, []).append((time.perf_counter() - begin) * 1e3)
