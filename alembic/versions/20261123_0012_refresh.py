@@ -29,7 +29,7 @@ POLICIES = (
     ("candles_1h", "13 days", "1 hour", "5 minutes", 30),
     ("candles_4h", "13 days", "4 hours", "5 minutes", 40),
     ("candles_1d", "13 days", "1 day", "5 minutes", 50),
-    ("order_book_1s", "36 hours", "1 second", "1 minute", 5),
+    ("order_book_1s", "36 hours", "1 minute", "1 minute", 5),
     ("order_book_1m", "36 hours", "1 minute", "1 minute", 15),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from datalayer.domain.moments import utc_moment
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 Family = Literal["candles", "order_books"]
+
+SETTLED_AFTER: Final = timedelta(minutes=1)
+"""No refresh materialises what is younger, neither a policy nor one by hand: rows of the live feeds are still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,20 @@ async def refresh_aggregates(engine: AsyncEngine, family: Family, start: datetim
     Raises:
         InvalidInputError: `start` is not before `end`, or one of them is naive.
     """
-    start, end = utc_moment(start, "start"), utc_moment(end, "end")
-    if start >= end:
-        raise InvalidInputError("start", start, f"must be before end={end!r}; the range is half-open")
+    start, end = check_range(start, end)
     # A refresh works in transactions of its own and refuses to run inside of another.
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         for aggregate in AGGREGATES[family]:
             await conn.run_sync(refresh_continuous_aggregate, aggregate.name, start=start, end=end)
+
+
+def check_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Return both ends in UTC.
+
+    Raises:
+        InvalidInputError: `start` is not before `end`, or one of them is naive.
+    """
+    start, end = utc_moment(start, "start"), utc_moment(end, "end")
+    if start >= end:
+        raise InvalidInputError("start", start, f"must be before end={end!r}; the range is half-open")
+    return start, end

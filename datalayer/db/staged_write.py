@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from zlib import crc32
 
 from datalayer.db.copy_transfer import copy_in, driver_connection
+from datalayer.db.dirty_ranges import late_edge_sql, record_late
 from datalayer.db.driver_errors import driver_operation
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.errors import ConflictError, DatabaseError, InvalidInputError
@@ -19,8 +20,11 @@ from datalayer.errors import ConflictError, DatabaseError, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from datalayer.db.aggregates import Family
     from datalayer.db.copy_columns import Column, PgType
 
 OnConflict: TypeAlias = Literal["update", "ignore", "error"]
@@ -52,6 +56,8 @@ class WriteTarget:
         key: columns of its primary key.
         equal_key: what happens to a row whose key is stored, if the caller does not say.
         kept_if_null: columns in which a new NULL does not replace a stored value.
+        rolled_up: the family of aggregates that reads the rows; those that it may not show yet are recorded as dirty
+            ranges. None: no aggregate reads them.
     """
 
     table: str
@@ -59,6 +65,7 @@ class WriteTarget:
     key: tuple[str, ...]
     equal_key: OnConflict
     kept_if_null: frozenset[str] = frozenset()
+    rolled_up: Family | None = None
 
     def resolving(self, on_conflict: OnConflict | None) -> WriteTarget:
         """Return the target with another answer to stored keys; None: its own.
@@ -121,13 +128,16 @@ async def write_staged(
                 row = await driver.fetchrow(upsert, *values, *times)
         except DatabaseError as exc:
             raise _conflict_of(target, exc) or exc from exc.__cause__
+        if target.rolled_up is not None and row["first_late"] is not None:
+            moments = _times(target.time, batch)
+            await record_late(conn, target.rolled_up, moments, row["first_late"], row["last_late"])
         unchanged = len(batch[0].data) - row["inserted"] - row["updated"]
         counts += WriteCounts(row["inserted"], row["updated"], unchanged)
     return counts
 
 
 def _ends(name: str, batch: Sequence[Column]) -> tuple[datetime, datetime]:
-    times = next(column.data for column in batch if column.name == name)[[0, -1]]
+    times = _times(name, batch)[[0, -1]]
     first, last = times.tolist()
     # Beyond what datetime holds numpy gives integers. Nobody could ask for such rows, and none is meant: a unit is wrong.
     if not (isinstance(first, datetime) and isinstance(last, datetime)):
@@ -135,6 +145,10 @@ def _ends(name: str, batch: Sequence[Column]) -> tuple[datetime, datetime]:
             name, [str(time) for time in times], "first and last time must be in the years 1 to 9999"
         )
     return first.replace(tzinfo=UTC), last.replace(tzinfo=UTC)
+
+
+def _times(name: str, batch: Sequence[Column]) -> NDArray[np.datetime64]:
+    return next(column.data for column in batch if column.name == name)
 
 
 def _prepare_sql(staging: str, definition: str) -> str:
@@ -162,9 +176,10 @@ def _upsert_sql(
             WHERE stored.{target.time} IS NULL {_or_changed(target, values)}
             ORDER BY {", ".join("s." + name for name in target.key if name not in constants)}
             {_on_conflict(target, values)}
-            RETURNING xmax = 0 AS is_new
+            RETURNING xmax = 0 AS is_new, stored.{target.time} AS moment
         )
-        SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated FROM written
+        SELECT count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated{_late(target)}
+        FROM written
     """
 
 
@@ -208,6 +223,16 @@ def _conflict_of(target: WriteTarget, error: DatabaseError) -> ConflictError | N
 _CONFLICT: Final = (
     "stored with other values; write with on_conflict='update' or 'ignore', or find out which is right"
 )
+
+
+def _late(target: WriteTarget) -> str:
+    if target.rolled_up is None:
+        return ""
+    is_late = f"moment < (SELECT {late_edge_sql(target.rolled_up)})"
+    return ", " + ", ".join(
+        f"{end}(moment) FILTER (WHERE {is_late}) AS {name}"
+        for end, name in (("min", "first_late"), ("max", "last_late"))
+    )
 
 
 def _new_value(target: WriteTarget, name: str, source: str) -> str:

@@ -62,7 +62,9 @@ def _refresh(bucket: timedelta, *, start: timedelta, every: timedelta, second: i
     """
     return RefreshPolicy(
         start_offset=start,
-        end_offset=bucket,  # what is younger is computed at query time
+        # What is younger is computed at query time. Not less than `SETTLED_AFTER`: a row that a live feed is about to commit
+        # would be behind the watermark.
+        end_offset=max(bucket, _MINUTE),
         schedule_interval=every,
         phase=timedelta(seconds=second),
         buckets_per_batch=0,

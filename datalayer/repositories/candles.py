@@ -75,6 +75,7 @@ _TARGET: Final = WriteTarget(
     equal_key="update",
     kept_if_null=frozenset({"trade_count"}),
 )
+_ROLLED_UP: Final = replace(_TARGET, rolled_up="candles")
 
 
 class CandleRepository:
@@ -125,7 +126,8 @@ class CandleRepository:
             "timeframe": ("int4", length.value),
         }
         columns = _candle_columns(frame, instrument, length)
-        return await write_batch(self._conn, _TARGET.resolving(on_conflict), columns, constants)
+        target = _ROLLED_UP if length is Timeframe.S1 else _TARGET
+        return await write_batch(self._conn, target.resolving(on_conflict), columns, constants)
 
     async def query_ohlcv_data(
         self,

@@ -45,7 +45,9 @@ BOOK_COLUMNS: Final[dict[str, PgType]] = {
 SELECT_BOOKS: Final = f"SELECT ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes FROM order_books"
 _AGGREGATED: Final = (Timeframe.S1, Timeframe.M1)
 _INT8_END: Final = 2.0**63
-_TARGET: Final = WriteTarget(table="order_books", time="ts", key=("instrument_id", "ts"), equal_key="ignore")
+_TARGET: Final = WriteTarget(
+    table="order_books", time="ts", key=("instrument_id", "ts"), equal_key="ignore", rolled_up="order_books"
+)
 
 
 class OrderBookRepository:
