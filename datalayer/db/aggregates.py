@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 Family = Literal["candles", "order_books"]
 
@@ -49,7 +49,7 @@ async def refresh_aggregates(engine: AsyncEngine, family: Family, start: datetim
         family: the source hypertable.
         start: first moment of the range, inclusive, with timezone.
         end: end of the range, exclusive, with timezone. Both are moved outward to whole buckets of each aggregate; a
-            bucket that is not over yet is left to be computed at query time.
+            bucket that is not over yet, or not for a minute, is left to be computed at query time.
 
     Raises:
         InvalidInputError: `start` is not before `end`, or one of them is naive.
@@ -58,7 +58,29 @@ async def refresh_aggregates(engine: AsyncEngine, family: Family, start: datetim
     # A refresh works in transactions of its own and refuses to run inside of another.
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         for aggregate in AGGREGATES[family]:
-            await conn.run_sync(refresh_continuous_aggregate, aggregate.name, start=start, end=end)
+            await refresh_level(conn, aggregate, start, end)
+
+
+async def refresh_level(
+    conn: AsyncConnection, aggregate: Aggregate, start: datetime, end: datetime, *, force: bool = False
+) -> None:
+    """Materialise a range of one aggregate; those that it reads come first.
+
+    Args:
+        conn: in autocommit mode.
+        aggregate: which one.
+        start: first moment of the range, inclusive, aware.
+        end: end of the range, exclusive, aware; both are moved outward to whole buckets.
+        force: compute everything anew, not only what TimescaleDB knows to have changed.
+    """
+    await conn.run_sync(
+        refresh_continuous_aggregate,
+        aggregate.name,
+        start=start,
+        end=end,
+        settled_after=SETTLED_AFTER,
+        force=force,
+    )
 
 
 def check_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:

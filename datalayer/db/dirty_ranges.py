@@ -37,7 +37,7 @@ _INSTANT: Final = "interval '1 microsecond'"
 
 # Another writer or a refresher may be at work on a range. Nobody waits: what is locked stays, and overlaps for a while. What
 # is taken over gets a new id, so that a refresher, which began before these rows were there, does not clear it.
-_RECORD: Final = f"""
+RECORD_SQL: Final = f"""
     WITH late AS (
         SELECT start_ts, last_ts + {_INSTANT} AS end_ts FROM unnest($2::timestamptz[], $3::timestamptz[]) AS r (start_ts, last_ts)
     ), near AS MATERIALIZED (
@@ -55,6 +55,7 @@ _RECORD: Final = f"""
     SELECT $1, lower(r), upper(r) - {_GAP}, COALESCE((SELECT min(recorded_at) FROM near WHERE near.start_ts <@ r), now())
     FROM merged
 """
+"""Records ranges: parameters are the family, the times of the first row of each range, and those of the last."""
 
 
 def late_edge_sql(family: Family) -> str:
@@ -107,7 +108,7 @@ async def record_ranges(
     """
     driver = await driver_connection(conn)
     async with driver_operation(conn):
-        await driver.execute(_RECORD, family, firsts, lasts)
+        await driver.execute(RECORD_SQL, family, firsts, lasts)
 
 
 def _aware(times: NDArray[np.datetime64]) -> list[datetime]:

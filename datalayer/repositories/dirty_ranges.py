@@ -41,6 +41,17 @@ _BUCKETS: Final = text("""
         AND end_ts > time_bucket(:width, CAST(:start AS timestamptz), TIMESTAMPTZ 'epoch')
     )) AS r ORDER BY 1
 """)
+# Whoever wrote there in the meantime has put another in its place, or holds it and is about to: then nothing is cleared.
+_CLEAR: Final = text("""
+    WITH held AS MATERIALIZED (
+        SELECT id, end_ts FROM dirty_ranges WHERE id = :id AND start_ts = :start FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM dirty_ranges AS d USING held WHERE d.id = held.id AND held.end_ts <= :cleared_to
+    ), shortened AS (
+        UPDATE dirty_ranges AS d SET start_ts = :cleared_to FROM held WHERE d.id = held.id AND held.end_ts > :cleared_to
+    )
+    SELECT count(*) > 0 FROM held
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,20 @@ class DirtyRangeRepository:
         values = {"family": family, "width": Timeframe.parse(bucket).length, "start": start, "end": end}
         with driver_errors_translated():
             return [(row[0], row[1]) for row in await self._conn.execute(_BUCKETS, values)]
+
+    async def clear(self, span: DirtySpan, cleared_to: datetime) -> bool:
+        """Take the beginning of a range, or all of it, off the list, after a refresh that began when it was listed.
+
+        Args:
+            span: as `list_spans` gave it.
+            cleared_to: end of what was refreshed, exclusive.
+
+        Returns:
+            False: somebody has written there since, or is about to; nothing was cleared.
+        """
+        values = {"id": span.id, "start": span.start, "cleared_to": cleared_to}
+        with driver_errors_translated():
+            return bool((await self._conn.execute(_CLEAR, values)).scalar_one())
 
     async def record(self, family: Family, start: datetime, end: datetime) -> None:
         """Record a range in the transaction that wrote to it, for rows that did not go through the repositories.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import DateTime, bindparam, text
+from sqlalchemy import DateTime, Interval, bindparam, text
 
 from datalayer.errors import InvalidInputError
 from datalayer.timescale.quoting import literal, qualified, regclass, statement
@@ -63,6 +63,8 @@ def refresh_continuous_aggregate(
     start: datetime | int | None = None,
     end: datetime | int | None = None,
     buckets_per_batch: int = BUCKETS_PER_BATCH,
+    settled_after: timedelta = timedelta(0),
+    force: bool = False,
 ) -> None:
     """Materialise an aggregate over a range; what did not change since is not computed again. May be repeated.
 
@@ -78,16 +80,23 @@ def refresh_continuous_aggregate(
         end: end of the range, exclusive, as `start`; None: now, of an integer column the end of the data. Moved on to the
             end of a bucket; a bucket that is not over yet is left to be computed at query time.
         buckets_per_batch: buckets that one transaction writes, on servers that know batches; 0: all in one.
+        settled_after: age until which rows may still come in: a bucket that ends within it is treated as one that is not over
+            yet. Not for an integer column.
+        force: compute everything anew, not only what TimescaleDB knows to have changed. It forgets about some of that when a
+            refresh is interrupted (timescaledb #8591).
 
     Raises:
         InvalidInputError: there is no such aggregate.
+        UnsupportedServerError: `force` needs TimescaleDB 2.18 or newer.
     """
     server = Server.of(connection)
     server.require(Feature.CONTINUOUS_AGGREGATES)
+    if force:
+        server.require(Feature.FORCED_REFRESH)
     moments = {"start": start, "end": end}
     bound = {field: None if isinstance(moment, int) else moment for field, moment in moments.items()}
     window = connection.execute(
-        _window(server), {"aggregate": qualified(name, schema), **bound}
+        _window(server), {"aggregate": qualified(name, schema), "settled_after": settled_after, **bound}
     ).one_or_none()
     if window is None:
         raise InvalidInputError("name", name, "name a continuous aggregate on the search path")
@@ -97,9 +106,10 @@ def refresh_continuous_aggregate(
     # Oldest first: the watermark moves with what is materialised. Newest first, TimescaleDB's default, the rows between
     # would vanish from sight until their batch is done.
     options = literal(json.dumps({"buckets_per_batch": buckets_per_batch, "refresh_newest_first": False}))
-    batches = f", options => {options}" if server.has(Feature.REFRESH_BATCHES) else ""
+    how = f", options => {options}" if server.has(Feature.REFRESH_BATCHES) else ""
+    how += ", force => true" if force else ""
     function = server.function("refresh_continuous_aggregate")
-    call = f"CALL {function}({regclass(name, schema)}, {', '.join(map(moment_sql, bounds))}{batches})"
+    call = f"CALL {function}({regclass(name, schema)}, {', '.join(map(moment_sql, bounds))}{how})"
     connection.execute(statement(call))
 
 
@@ -122,8 +132,9 @@ def _window(server: Server) -> TextClause:
     moments = {
         "start": ":start",
         "end": ":end - INTERVAL '1 microsecond'",
-        "now": "now()",
+        "now": "now() - :settled_after",
         "first": "first_chunk",
     }
     query = text(_WINDOW.format(**{name: bucket.format(moment) for name, moment in moments.items()}))
-    return query.bindparams(*(bindparam(name, type_=DateTime(timezone=True)) for name in ("start", "end")))
+    moments_bound = (bindparam(name, type_=DateTime(timezone=True)) for name in ("start", "end"))
+    return query.bindparams(*moments_bound, bindparam("settled_after", type_=Interval()))

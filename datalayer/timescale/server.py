@@ -32,9 +32,14 @@ class Feature(StrEnum):
     POLICIES = "policies"
     COLUMNSTORE_NAMES = "columnstore names"
     REFRESH_BATCHES = "batches of a refresh"
+    FORCED_REFRESH = "forced refreshes"
 
 
-_SINCE: Final = {Feature.COLUMNSTORE_NAMES: (2, 18), Feature.REFRESH_BATCHES: (2, 21)}
+_SINCE: Final = {
+    Feature.COLUMNSTORE_NAMES: (2, 18),
+    Feature.FORCED_REFRESH: (2, 18),
+    Feature.REFRESH_BATCHES: (2, 21),
+}
 """First version of those that not every supported version has; all of them need the community licence."""
 
 
