@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datalayer.cli import db, instruments, rejects, server
+from datalayer.cli import aggregates, db, instruments, rejects, server
 from datalayer.cli.demo import demo
 from datalayer.config import URL_FORMS
 from datalayer.errors import DataLayerError
@@ -21,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(aggregates.app, name="aggregates")
 app.add_typer(db.app, name="db")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(rejects.app, name="rejects")

@@ -22,12 +22,14 @@ class RefreshProgress:
         start: first moment of the step, UTC.
         end: its end, exclusive, UTC.
         remaining: summed length of the ranges that are still to be refreshed, this step included.
+        aggregate: the one that has not come this far yet and catches up; None: all of them, from the bottom up.
     """
 
     family: Family
     start: datetime
     end: datetime
     remaining: timedelta
+    aggregate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class RefreshReport:
 
     Attributes:
         is_busy: another refresher was at work, so nothing was done.
-        steps: steps that were refreshed; one is a day at most, at all levels.
+        steps: parts of ranges that were refreshed; one is a day at most, at all levels.
         cleared: ranges that were taken off the list.
         missed: ranges that nobody had recorded and no policy would have refreshed; they were put on the list first.
         left_alone: ranges of aggregates that were not refreshed, since that would have deleted what the source no longer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from datalayer.db.aggregates import AGGREGATES
@@ -12,21 +12,22 @@ from datalayer.domain.timeframe import Timeframe
 from datalayer.repositories.dirty_ranges import DirtyRangeRepository
 from datalayer.repositories.moments import RESOLUTION
 from datalayer.repositories.refresh_report import RefreshProgress, RefreshReport
-from datalayer.repositories.refresh_state import RefreshState
+from datalayer.repositories.refresh_state import Part, RefreshState
 from datalayer.repositories.refresh_step import RefreshStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from datalayer.db.aggregates import Family
+    from datalayer.db.aggregates import Aggregate, Family
     from datalayer.repositories.dirty_ranges import DirtySpan
     from datalayer.repositories.refresh_step import LeftAlone
 
 _DAY: Final = Timeframe.D1
 """Longest step: no aggregate has longer buckets, so none is computed twice because of a step's end."""
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class RefreshRun:
@@ -66,10 +67,10 @@ class RefreshRun:
     async def work_off(self) -> RefreshReport:
         """Refresh all ranges that are on the list when it begins."""
         newest = max((span.id for span in await self._ranges.list_spans()), default=0)
+        for family in {span.family for span in await self._open_spans(newest)}:
+            await self._catch_up(family)
         while spans := await self._open_spans(newest):
-            span = max(spans, key=lambda one: one.start)
-            await self._catch_up(span)
-            await self._shorten(span, sum((one.end - one.start for one in spans), timedelta(0)))
+            await self._shorten(max(spans, key=lambda one: one.start), _length(spans))
         unfinished = [span for span in await self._ranges.list_spans() if span.id in self._given_up]
         return RefreshReport(
             steps=self._steps,
@@ -87,20 +88,31 @@ class RefreshRun:
             if span.id <= newest and span.id not in self._given_up
         ]
 
-    async def _catch_up(self, span: DirtySpan) -> None:
-        """Materialise day by day what lies between a watermark and the range, else its first step would hold all of it."""
-        state = self._states[span.family]
-        first_day = _DAY.floor(span.start)
-        source = await state.source(span.start, span.end)
-        if source.first is None:
-            return
-        behind = _DAY.floor(max(min((await state.watermarks()).values()), source.first))
-        while behind < first_day:
-            end = behind + _DAY.length
-            source = await state.source(behind, end)
-            if source.is_there:
-                await self._step(span, behind, end, first_day - behind)
-            behind = end if source.is_there or source.next is None else max(end, _DAY.floor(source.next))
+    async def _catch_up(self, family: Family) -> None:
+        """Materialise what all watermarks have before them but the last day, else a first step would hold all of it.
+
+        One level after the other, each from its watermark to the end: TimescaleDB computes what an aggregate has not
+        materialised from the rows below, and looks at all of them, to the end, for each range of the aggregate above.
+        """
+        state = self._states[family]
+        for level in AGGREGATES[family]:
+            source = await state.source(_EVER, _EVER)
+            if source.first is None or source.last is None:
+                return
+            begin = max((await state.watermarks())[level.name], source.first)
+            while begin + _DAY.length < source.last:
+                begin = await self._advance(state, level, begin)
+
+    async def _advance(self, state: RefreshState, level: Aggregate, begin: datetime) -> datetime:
+        """Materialise the day that a moment lies in, from there on; returns where the next one with rows begins."""
+        end = _DAY.floor(begin) + _DAY.length
+        source = await state.source(begin, end)
+        if source.is_there:
+            remaining = _length(await self._ranges.list_spans())
+            self._tell(RefreshProgress(state.family, begin, end, remaining, level.name))
+            await RefreshStep(self._conn, state).refresh(level, Part(level.name, begin, end))
+            return end
+        return _END if source.next is None else max(end, source.next)
 
     async def _shorten(self, span: DirtySpan, remaining: timedelta) -> None:
         """Refresh the first day of a range, and take it off the list."""
@@ -115,18 +127,25 @@ class RefreshRun:
             self._cleared += 1
 
     async def _step(self, span: DirtySpan, start: datetime, end: datetime, remaining: timedelta) -> bool:
-        if self._on_progress is not None:
-            self._on_progress(RefreshProgress(span.family, start, end, remaining))
+        self._tell(RefreshProgress(span.family, start, end, remaining))
         result = await RefreshStep(self._conn, self._states[span.family]).run(start, end)
         self._steps += 1
         self._left_alone |= dict.fromkeys(result.left_alone)
         return result.is_clean
+
+    def _tell(self, step: RefreshProgress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(step)
 
     async def _record(self, family: Family, ranges: list[tuple[datetime, datetime]]) -> None:
         firsts, lasts = [start for start, _ in ranges], [end - RESOLUTION for _, end in ranges]
         async with driver_operation(self._conn):
             driver = (await self._conn.get_raw_connection()).driver_connection
             await driver.execute(RECORD_SQL, family, firsts, lasts)  # type: ignore[union-attr]
+
+
+def _length(spans: Collection[DirtySpan]) -> timedelta:
+    return sum((span.end - span.start for span in spans), timedelta(0))
 
 
 def _without(

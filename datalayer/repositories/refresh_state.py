@@ -39,7 +39,9 @@ _STATE: Final = text(f"""
 """)
 _SOURCE: Final = text(f"""
     SELECT count(*) FILTER (WHERE range_start < :end AND range_end > :start) > 0 AS is_there,
-           min(range_start) FILTER (WHERE range_start >= :end) AS next, min(range_start) AS first FROM ({_CHUNKS}) AS chunks
+           min(range_start) FILTER (WHERE range_start >= :end) AS next, min(range_start) AS first,
+           LEAST(max(range_end), now()) AS last
+    FROM ({_CHUNKS}) AS chunks
 """)
 
 # A refresh takes what it is about to do out of the log, into `materialization_ranges`, and commits; when it is killed after
@@ -59,13 +61,12 @@ _LOGGED_TAKEN_OUT: Final = f"""
     JOIN levels AS l ON l.mat_hypertable_id = i.materialization_id
 """
 _COLUMNS: Final = "l.name, l.watermark, i.lowest_modified_value AS low, i.greatest_modified_value AS high"
-# What is written to the source itself meanwhile is recorded as dirty by whoever wrote it.
 _PENDING: Final = """
     WITH levels AS ({levels}), logged AS ({logged})
     SELECT EXISTS (
         SELECT FROM logged JOIN unnest(CAST(:names AS text[]), CAST(:lows AS bigint[]), CAST(:ends AS bigint[]))
             AS part (name, low, part_end) USING (name)
-        WHERE logged.low < LEAST(part_end, watermark) AND logged.high >= part.low AND part.low < watermark
+        WHERE GREATEST(logged.low, part.low) < {reach} AND logged.high >= part.low
     )
 """
 # Within the window of its policy a level is refreshed anyway. A window holds whole buckets, so it begins up to one later.
@@ -103,11 +104,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """Chunks of a source around a range: whether one overlaps it, where the next begins after it, and the very first."""
+    """What a source has in and around a range.
+
+    Attributes:
+        is_there: a chunk overlaps the range.
+        next: where the first chunk after the range begins, UTC; None: there is none.
+        first: where the very first chunk begins; None: the source is empty.
+        last: where the very last one ends, but not later than now.
+    """
 
     is_there: bool
     next: datetime | None
     first: datetime | None
+    last: datetime | None
 
 
 class RefreshState:
@@ -142,15 +151,25 @@ class RefreshState:
             name: now - age + RETENTION_MARGIN for name, age in ages.items() if isinstance(age, timedelta)
         }
 
+    async def needs_refresh(self, part: Part) -> bool:
+        """Return whether something in a range of an aggregate is not materialised, or not as it is in the source."""
+        return await self._is_logged([part], await self._logged(), reach="part_end")
+
     async def is_pending(self, parts: Sequence[Part], *, taken_out: bool) -> bool:
-        """Return whether something that was to be materialised in these parts is not.
+        """Return whether something that a refresh of these parts was to materialise is missing or old.
+
+        What was written to the source itself meanwhile is not looked at: whoever wrote it has recorded it.
 
         Args:
             parts: what was refreshed.
             taken_out: whether to look also at what a refresh is doing, or was doing when it was interrupted.
         """
-        logged = await self._logged(taken_out=taken_out, condition=f"AND l.name <> '{self._names[0]}'")
-        query = text(_PENDING.format(levels=_LEVELS.replace(":names", ":levels"), logged=logged))
+        of_others = f"AND l.name <> '{self._names[0]}'"
+        logged = await self._logged(taken_out=taken_out, condition=of_others)
+        return await self._is_logged(parts, logged, reach="LEAST(part_end, watermark)")
+
+    async def _is_logged(self, parts: Sequence[Part], logged: str, *, reach: str) -> bool:
+        query = text(_PENDING.format(levels=_LEVELS.replace(":names", ":levels"), logged=logged, reach=reach))
         values = {
             "levels": self._names,
             "names": [part.name for part in parts],
@@ -166,7 +185,7 @@ class RefreshState:
         jobs had stood still for longer than their window.
         """
         only = "AND s.timeframe = 1" if self.family == "candles" else ""
-        logged = await self._logged(taken_out=True)
+        logged = await self._logged()
         query: TextClause = text(_MISSED.format(logged=logged, family=self.family, only=only))
         kept_from = (await self.retained_from()).get(self.family)
         values = {
@@ -188,7 +207,7 @@ class RefreshState:
             starts.append(now - age + aggregate.bucket.length if isinstance(age, timedelta) else None)
         return starts
 
-    async def _logged(self, *, taken_out: bool, condition: str = "") -> str:
+    async def _logged(self, *, taken_out: bool = True, condition: str = "") -> str:
         knows = taken_out and (await self._conn.execute(_KNOWS_TAKEN_OUT)).scalar_one()
         sql = _LOGGED + _LOGGED_TAKEN_OUT if knows else _LOGGED
         return sql.format(columns=_COLUMNS, condition=condition)

@@ -144,12 +144,14 @@ class RefreshStep:
         parts = []
         for source, level in zip(sources, levels, strict=False):
             whole = Part(level.name, level.bucket.floor(start), _ceil(level, end))
+            if not force and not await self._state.needs_refresh(whole):
+                continue
             if whole.start >= watermarks[level.name]:  # what is not materialised yet cannot be lost
                 to_refresh = [whole]
             else:
                 to_refresh = await self._with_source(level, source, whole, retained_from.get(source))
             for part in to_refresh:
-                if not await self._refresh(level, part, force=force):
+                if not await self.refresh(level, part, force=force):
                     return None
                 parts.append(part)
         return parts
@@ -192,8 +194,20 @@ class RefreshStep:
         rows = await self._conn.execute(text(_BUCKETS.format(**names)), values)
         return [(row.is_lost, Part(level.name, row.start, row.end)) for row in rows]
 
-    async def _refresh(self, level: Aggregate, part: Part, *, force: bool) -> bool:
-        """Refresh a part of one aggregate, after whoever refreshes an overlapping one."""
+    async def refresh(self, level: Aggregate, part: Part, *, force: bool = False) -> bool:
+        """Refresh a part of one aggregate, after whoever refreshes an overlapping one.
+
+        Args:
+            level: the aggregate.
+            part: what of it.
+            force: compute everything anew, not only what TimescaleDB knows to have changed.
+
+        Returns:
+            False: somebody else was at work there all the time.
+
+        Raises:
+            DatabaseError: the server refuses, or the connection is lost.
+        """
         for _ in range(_BUSY_TRIES):
             try:
                 with database_errors_translated():

@@ -22,25 +22,19 @@ BUCKETS_PER_BATCH: Final = 10_000
 
 # What is younger than the watermark is computed at query time, what is older is what was materialised. So a refresh that
 # moves the watermark begins where it stood, lest rows in between vanish from sight; and it leaves out the bucket that is
-# forming now, lest the aggregate stand still until that bucket is over. An aggregate that was never refreshed begins with
-# the bucket of the first chunk: an open start makes TimescaleDB 2.28 walk through all time in batches. One that was begins
-# with the first chunk itself: of the bucket before it the beginning may have been dropped, and what is materialised of it is
-# all that is left. Where buckets do not start at the usual origin the window begins one bucket earlier: what needs no
+# forming now, lest the aggregate stand still until that bucket is over. From the watermark to the next chunk there are no
+# rows: it begins with the bucket in which that chunk begins, since TimescaleDB 2.28 walks through empty time, in batches. An
+# open start is the first chunk itself: of the bucket before it the beginning may have been dropped, and what is materialised
+# of it is all that is left. Where buckets do not start at the usual origin the window begins one bucket earlier: what needs no
 # refresh costs nothing.
 _WINDOW: Final = """
     SELECT CASE WHEN first_chunk IS NOT NULL
-               THEN LEAST(GREATEST(watermark, CASE WHEN watermark < first_chunk THEN {first} - margin ELSE first_chunk END),
+               THEN LEAST(CASE WHEN next_chunk IS NULL THEN 'infinity' ELSE GREATEST(watermark, {next} - margin) END,
                           COALESCE({start} - margin, first_chunk)) END AS start,
            LEAST({end} + width, {now}) AS end,
            watermark_number, first_number, width_number
     FROM (
-        SELECT width, margin, width_number,
-               _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(a.mat_hypertable_id)) AS watermark,
-               (SELECT min(range_start) FROM timescaledb_information.chunks
-                WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)) AS first_chunk,
-               _timescaledb_functions.cagg_watermark(a.mat_hypertable_id) AS watermark_number,
-               (SELECT min(range_start_integer) FROM timescaledb_information.chunks
-                WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)) AS first_number
+        SELECT width, margin, width_number, watermark, watermark_number, first_chunk, next_chunk, first_number
         FROM _timescaledb_catalog.continuous_agg AS a
         JOIN _timescaledb_catalog.hypertable AS h ON h.id = a.raw_hypertable_id
         JOIN _timescaledb_catalog.continuous_aggs_bucket_function AS b ON b.mat_hypertable_id = a.mat_hypertable_id
@@ -50,6 +44,16 @@ _WINDOW: Final = """
                        THEN INTERVAL '0' ELSE bucket_width::interval END AS margin,
                    CASE WHEN bucket_width ~ '^[0-9]+$' THEN bucket_width::bigint END AS width_number
         ) AS bucket
+        CROSS JOIN LATERAL (
+            SELECT _timescaledb_functions.cagg_watermark(a.mat_hypertable_id) AS watermark_number,
+                   _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(a.mat_hypertable_id)) AS watermark
+        ) AS reached
+        CROSS JOIN LATERAL (
+            SELECT min(range_start) AS first_chunk, min(range_start) FILTER (WHERE range_end > watermark) AS next_chunk,
+                   min(range_start_integer) AS first_number
+            FROM timescaledb_information.chunks
+            WHERE (hypertable_schema, hypertable_name) = (h.schema_name, h.table_name)
+        ) AS source
         WHERE format('%I.%I', a.user_view_schema, a.user_view_name)::regclass = to_regclass(CAST(:aggregate AS text))
     ) AS aggregate
 """
@@ -133,7 +137,7 @@ def _window(server: Server) -> TextClause:
         "start": ":start",
         "end": ":end - INTERVAL '1 microsecond'",
         "now": "now() - :settled_after",
-        "first": "first_chunk",
+        "next": "next_chunk",
     }
     query = text(_WINDOW.format(**{name: bucket.format(moment) for name, moment in moments.items()}))
     moments_bound = (bindparam(name, type_=DateTime(timezone=True)) for name in ("start", "end"))

@@ -29,14 +29,16 @@ HOUR = timedelta(hours=1)
 async def test_an_import_is_materialised_day_by_day(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await write_candles(conn, seconds(DAY + 23 * HOUR, 600, step=30))
+    midnight = DAY + 24 * HOUR
     steps: list[RefreshProgress] = []
     report = await AggregateRefresher(engine, on_progress=steps.append).run()
-    midnight = DAY + 24 * HOUR
-    assert [(step.start, step.end > step.start) for step in steps] == [
-        (DAY + 23 * HOUR, True),
-        (midnight, True),
-    ]
+    ranges = [step for step in steps if step.aggregate is None]
+    assert [step.start for step in ranges] == [DAY + 23 * HOUR, midnight]
+    assert ranges[0].end == midnight
     assert [step.remaining for step in steps] == sorted((s.remaining for s in steps), reverse=True)
+    caught_up = [step.aggregate for step in steps if step.aggregate is not None]
+    assert list(dict.fromkeys(caught_up)) == LEVELS[:6]
+    assert all(step.end - step.start <= 24 * HOUR for step in steps)
     assert (report.cleared, report.steps, report.unfinished, report.left_alone) == (1, 2, (), ())
     await assert_right_and_clean(engine)
     async with engine.connect() as conn:
