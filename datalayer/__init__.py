@@ -22,22 +22,27 @@ from datalayer.domain.write_counts import WriteCounts
 from datalayer.embedded import EmbeddedTimescale
 from datalayer.ingestion import UnitOfWork
 from datalayer.repositories import (
+    AggregateRefresher,
     CandleRepository,
     CoverageRepository,
+    DirtyRangeRepository,
     ImbalanceRepository,
     InstrumentRepository,
     MarketHistory,
     OrderBookRepository,
+    RefreshReport,
     TradeRepository,
 )
 
 __all__ = [
+    "AggregateRefresher",
     "Candle",
     "CandleRepository",
     "CoverageReport",
     "CoverageRepository",
     "DataValidator",
     "DatabaseConnectionManager",
+    "DirtyRangeRepository",
     "EmbeddedTimescale",
     "ImbalanceRepository",
     "ImbalanceTracker",
@@ -52,6 +57,7 @@ __all__ = [
     "OrderBookHeatMap",
     "OrderBookImbalances",
     "OrderBookRepository",
+    "RefreshReport",
     "ReplayEvent",
     "RetryableDBOperation",
     "Settings",

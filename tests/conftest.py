@@ -102,7 +102,7 @@ async def _session_engine(migrated: Settings) -> AsyncIterator[AsyncEngine]:
 async def engine(_session_engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     """The engine on the migrated database; what a test commits is gone before the next one."""
     yield _session_engine
-    await _empty(_session_engine)
+    await empty(_session_engine)
 
 
 @pytest.fixture
@@ -155,7 +155,8 @@ _FILLED = text("""
 """)
 
 
-async def _empty(engine: AsyncEngine) -> None:
+async def empty(engine: AsyncEngine) -> None:
+    """Delete all rows of the migrated database."""
     async with engine.connect() as conn:
         filled = (await conn.scalars(_FILLED)).all()
         await conn.rollback()

@@ -1,4 +1,4 @@
-"""Ranges written behind what the aggregates have materialised.
+"""Late rows, behind what the aggregates have materialised.
 
 Revision ID: 0010
 Revises: 0009
@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("relation", sa.Text(), nullable=False, comment="source hypertable: candles or order_books"),
         sa.Column(
-            "start_ts", sa.DateTime(timezone=True), nullable=False, comment="first moment, inclusive, UTC"
+            "start_ts", sa.DateTime(timezone=True), nullable=False, comment="time of the first row, UTC"
         ),
         sa.Column("end_ts", sa.DateTime(timezone=True), nullable=False, comment="end, exclusive, UTC"),
         sa.Column(
@@ -34,7 +34,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dirty_ranges")),
         sa.CheckConstraint("relation IN ('candles', 'order_books')", name=op.f("ck_dirty_ranges_relation")),
         sa.CheckConstraint("start_ts < end_ts", name=op.f("ck_dirty_ranges_range")),
-        comment="ranges written behind the refresh windows, refreshed bottom-up and then cleared",
+        comment="late rows that the aggregates may not show, refreshed bottom-up and then cleared",
     )
     op.create_index(op.f("ix_dirty_ranges_relation_start_ts"), "dirty_ranges", ["relation", "start_ts"])
 

@@ -1,4 +1,4 @@
-"""History written behind what the aggregates have already materialised."""
+"""Late rows: behind what the aggregates have materialised, or about to be."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ class DirtyRange(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     relation: Mapped[str] = mapped_column(Text, comment="source hypertable: candles or order_books")
-    start_ts: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), comment="first moment, inclusive, UTC"
-    )
+    start_ts: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="time of the first row, UTC")
     end_ts: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="end, exclusive, UTC")
     recorded_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=text("now()"), comment="UTC"
@@ -29,5 +27,5 @@ class DirtyRange(Base):
         CheckConstraint("relation IN ('candles', 'order_books')", name="relation"),
         CheckConstraint("start_ts < end_ts", name="range"),
         Index(None, "relation", "start_ts"),
-        {"comment": "ranges written behind the refresh windows, refreshed bottom-up and then cleared"},
+        {"comment": "late rows that the aggregates may not show, refreshed bottom-up and then cleared"},
     )

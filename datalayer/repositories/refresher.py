@@ -1,6 +1,6 @@
 """The refresher: works off dirty ranges, so that late rows appear in the aggregates of every level.
 
-Why it works as it does, and what was measured: ADR 0009.
+Why it works as it does, and what was measured: ADR 0012.
 """
 
 from __future__ import annotations

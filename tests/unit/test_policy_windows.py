@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from datalayer.db.aggregates import AGGREGATES
+from datalayer.db.aggregates import AGGREGATES, SETTLED_AFTER
+from datalayer.db.dirty_ranges import LATE_AFTER
 from datalayer.errors import ConfigurationError
 from datalayer.models import Base, OrderBook
 from datalayer.timescale import (
     CompressionPolicy,
+    RefreshPolicy,
     RetentionPolicy,
     find_hypertable,
     list_aggregates,
 )
+from datalayer.timescale.intervals import Interval
 from datalayer.timescale.lint import refuse_contradictions
 
 DECLARED = list_aggregates(Base.metadata)
@@ -41,3 +44,16 @@ def test_the_aggregates_are_refreshed_in_the_order_in_which_they_read_each_other
         names = [family, *(level.name for level in levels)]
         sources = [spec.sources for spec in DECLARED if spec.name in names]
         assert sources == [((None, name),) for name in names[:-1]]
+
+
+def test_no_policy_materialises_what_a_live_feed_may_still_be_writing() -> None:
+    ends = {
+        spec.name: policy.end_offset
+        for spec in DECLARED
+        for policy in spec.policies
+        if isinstance(policy, RefreshPolicy)
+    }
+    assert ends.keys() == {level.name for family in AGGREGATES.values() for level in family}
+    settled = Interval.of(SETTLED_AFTER).size
+    assert all(end is not None and Interval.of(end).size >= settled for end in ends.values())
+    assert LATE_AFTER < SETTLED_AFTER
