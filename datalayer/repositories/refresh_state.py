@@ -74,14 +74,15 @@ _MISSED: Final = f"""
     WITH levels AS ({_LEVELS}), logged AS ({{logged}}),
     chunks AS MATERIALIZED ({_CHUNKS}),
     missed AS (
-        SELECT tstzrange(GREATEST({_TIME}(low), range_start), reach) AS missed
+        SELECT tstzrange(begin, reach) AS missed
         FROM logged
         JOIN unnest(CAST(:names AS text[]), CAST(:windows AS timestamptz[])) AS policy (name, starts) USING (name)
         CROSS JOIN chunks
         CROSS JOIN LATERAL (
-            SELECT LEAST({_TIME}(high) + INTERVAL '1 microsecond', {_TIME}(watermark), starts, range_end) AS reach
+            SELECT GREATEST({_TIME}(low), range_start, CAST(:kept_from AS timestamptz)) AS begin,
+                   LEAST({_TIME}(high) + INTERVAL '1 microsecond', {_TIME}(watermark), starts, range_end) AS reach
         ) AS bound
-        WHERE GREATEST({_TIME}(low), range_start, CAST(:kept_from AS timestamptz)) < reach
+        WHERE begin < reach
     )
     SELECT lower(r), upper(r) FROM (SELECT unnest(range_agg(missed)) AS r FROM missed) AS ranges
     WHERE EXISTS (

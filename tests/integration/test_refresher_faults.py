@@ -7,27 +7,26 @@ import os
 import random
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
-from datalayer.config import Settings
-from datalayer.db import migrations
 from datalayer.db.connection import create_engine
 from datalayer.repositories.refresher import AggregateRefresher
-from tests.conftest import new_database
 from tests.late_rows import BTC, ETH, seconds, write_books, write_candles
 from tests.refreshing import LEVELS, assert_right_and_clean, dirty, refresh, run_job, server_now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from datalayer.config import Settings
 
 DAY = datetime(2024, 2, 29, tzinfo=UTC)
 COMMAND = Path(sys.executable).with_name("datalayer")
@@ -82,25 +81,33 @@ async def test_killed_at_any_moment_the_next_goes_on(
     await assert_right_and_clean(engine)
 
 
-@asynccontextmanager
-async def database_with_jobs() -> AsyncIterator[AsyncEngine]:
-    """A database of its own whose refresh policies run each second, all levels at once."""
-    async with new_database() as url:
-        settings = Settings.load(database_url=url)
-        await migrations.upgrade(settings)
-        engine = create_engine(make_url(url), settings)
-        try:
-            async with engine.begin() as conn:
-                often = text("""
-                    SELECT alter_job(job_id, schedule_interval => INTERVAL '1 second', next_start => now())
-                    FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'
-                """)
-                await conn.execute(often)
-            async with engine.begin() as conn:
-                await conn.execute(text("SELECT _timescaledb_functions.start_background_workers()"))
-            yield engine
-        finally:
-            await engine.dispose()
+@pytest.mark.native
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_backend_that_is_killed_at_any_moment_leaves_nothing_wrong(
+    engine: AsyncEngine, seed: int
+) -> None:
+    """The server crashes, or an operator ends what seems to hang."""
+    chance = random.Random(seed)  # noqa: S311 (a seed, no secret)
+    times = seconds(DAY, 17_280, step=10)
+    async with engine.begin() as conn:
+        await write_candles(conn, times)
+    await refresh(engine)
+    kill = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE query LIKE 'CALL%refresh_continuous_aggregate%' AND datname = current_database()"
+    )
+    killed = 0
+    for price in range(200, 800, 100):
+        async with engine.begin() as conn:
+            await write_candles(conn, times[:: chance.randrange(1, 5)], float(price))
+        running = asyncio.create_task(refresh(engine))
+        await asyncio.sleep(chance.uniform(0, 0.4))
+        async with engine.connect() as conn:
+            killed += await conn.scalar(kill) or 0
+        await asyncio.gather(running, return_exceptions=True)
+    assert killed > 0
+    await refreshed_to_the_end(engine)
+    await assert_right_and_clean(engine)
 
 
 async def late_writer(engine: AsyncEngine, seed: int, symbol: str) -> int:
@@ -113,39 +120,50 @@ async def late_writer(engine: AsyncEngine, seed: int, symbol: str) -> int:
             age = timedelta(hours=chance.choice([0.02, 0.5, 20, 300, 900]), seconds=chance.randrange(3600))
             write = chance.choice([write_candles, write_books])
             times = seconds(now - age, chance.randrange(1, 60), step=chance.choice([1, 61]))
-            counts = await write(conn, times, chance.randrange(50, 900), symbol=symbol)
+            counts = await write(conn, times, float(chance.randrange(50, 900)), symbol=symbol)
             rows += counts.inserted + counts.updated
             await asyncio.sleep(chance.uniform(0, 0.2))  # a transaction that stays open for a while
     return rows
 
 
-@pytest.mark.native
-async def test_beside_writers_policies_and_another_refresher() -> None:
-    async with database_with_jobs() as engine:
-        refreshers = [
-            asyncio.create_task(AggregateRefresher(engine).serve(interval_s=0.1, audit_interval_s=2))
-            for _ in range(2)
-        ]
-        rows = await asyncio.gather(
-            *(late_writer(engine, seed, symbol) for seed, symbol in enumerate([BTC, ETH, "SOL/USDT"]))
-        )
-        assert sum(rows) > 1000
-        assert not [task for task in refreshers if task.done()], "a refresher ended by an error"
-        for task in refreshers:
+async def policy(engine: AsyncEngine, level: str) -> NoReturn:
+    """Run the policy of a level again and again, as a background worker would."""
+    while True:
+        with suppress(DBAPIError):  # refused, since somebody refreshes the same: the next run makes up for it
+            await run_job(engine, level)
+        await asyncio.sleep(0.3)
+
+
+@asynccontextmanager
+async def beside(*work: Coroutine[Any, Any, NoReturn]) -> AsyncIterator[None]:
+    """Let this go on; none of it ends by itself."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+        assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
+    finally:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*refreshers, return_exceptions=True)
-        async with engine.begin() as conn:
-            await conn.execute(text("SELECT _timescaledb_functions.stop_background_workers()"))
-            ran = text(
-                "SELECT min(total_successes) FROM timescaledb_information.job_stats JOIN timescaledb_information.jobs"
-                " USING (job_id) WHERE proc_name = 'policy_refresh_continuous_aggregate'"
-            )
-            assert await conn.scalar(ran) > 0, "the policies were to run beside it"
-        # All levels at once: one may have to wait for its next run (ADR 0006).
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.native
+async def test_beside_writers_policies_and_another_refresher(settings: Settings) -> None:
+    engine = create_engine(settings.require_url(), settings.model_copy(update={"pool_max_size": 20}))
+    policies = [policy(engine, level) for level in LEVELS]
+    refreshers = [AggregateRefresher(engine).serve(interval_s=0.1, audit_interval_s=2) for _ in range(2)]
+    try:
+        async with beside(*policies, *refreshers):
+            symbols = enumerate([BTC, ETH, "SOL/USDT"])
+            rows = await asyncio.gather(*(late_writer(engine, seed, symbol) for seed, symbol in symbols))
+        assert sum(rows) > 1000
+        # All levels ran at once: one may have to wait for its next run (ADR 0006).
         for level in LEVELS:
             await run_job(engine, level)
         await refreshed_to_the_end(engine)
         await assert_right_and_clean(engine)
+    finally:
+        await engine.dispose()
 
 
 @pytest.mark.native
