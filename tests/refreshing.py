@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from datalayer.db.aggregates import AGGREGATES
+from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
 from datalayer.repositories.dirty_ranges import DirtyRangeRepository, DirtySpan
 from datalayer.repositories.refresher import AggregateRefresher
 from tests.aggregate_oracle import assert_aggregates_agree
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from datalayer.db.aggregates import Family
     from datalayer.repositories.refresh_report import RefreshReport
 
 LEVELS = [level.name for family in AGGREGATES.values() for level in family]
@@ -24,6 +25,18 @@ LEVELS = [level.name for family in AGGREGATES.values() for level in family]
 async def refresh(engine: AsyncEngine, *, audit: bool = False) -> RefreshReport:
     """Let a refresher run once."""
     return await AggregateRefresher(engine).run(audit=audit)
+
+
+async def materialise(engine: AsyncEngine, family: Family, start: datetime, end: datetime) -> None:
+    """Refresh a range of a family, and take everything off the list: the rest is computed at query time."""
+    await refresh_aggregates(engine, family, start, end)
+    async with engine.begin() as conn:
+        await take_off_the_list(conn)
+
+
+async def take_off_the_list(conn: AsyncConnection) -> None:
+    """Let nothing be dirty, as after a refresher, whether or not anything was refreshed."""
+    await conn.execute(text("DELETE FROM dirty_ranges"))
 
 
 async def dirty(engine: AsyncEngine) -> list[DirtySpan]:

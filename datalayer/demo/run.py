@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from datalayer.db.aggregates import Family, refresh_aggregates
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.db.migrations import upgrade_engine
@@ -24,6 +23,7 @@ from datalayer.integrations.binance.fields import E8
 from datalayer.integrations.binance.messages import parse_capture_line
 from datalayer.integrations.binance.replay import StreamReplay, book_columns
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame, trade_frame
+from datalayer.repositories import AggregateRefresher
 from datalayer.timescale import CompressionStatistics, compress_chunks
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 CHART_FILE: Final = "btc_usdt.png"
 
 _REPLAY_BATCH: Final = 500
-_FAMILIES: Final[tuple[Family, ...]] = ("candles", "order_books")
 _COMPRESSED: Final = ("candles", "trades", "order_books")
 
 
@@ -57,12 +56,6 @@ class _Replayed:
         """When the last recorded second was over."""
         last: pd.Timestamp = self.seconds.index[-1]
         return last.to_pydatetime() + Timeframe.S1.length
-
-    @property
-    def start(self) -> datetime:
-        """When the first recorded second began."""
-        first: pd.Timestamp = self.seconds.index[0]
-        return first.to_pydatetime()
 
 
 @dataclass(slots=True)
@@ -141,10 +134,8 @@ async def _load(engine: AsyncEngine, settings: Settings, steps: Steps) -> tuple[
         )
     with steps.step("Store the order books", len(replayed.books)) as step:
         outcome.loaded.append(await loading.load_books(engine, replayed.books, step.advance))
-    with steps.step("Refresh the aggregates", len(_FAMILIES)) as step:
-        for family in _FAMILIES:
-            await refresh_aggregates(engine, family, replayed.start, replayed.end)
-            step.advance(1)
+    with steps.step("Refresh the aggregates"):
+        await AggregateRefresher(engine).run()
     with steps.step("Compress", len(_COMPRESSED)) as step:
         for relation in _COMPRESSED:
             outcome.compression[relation] = await compress_chunks(engine, relation)

@@ -16,6 +16,7 @@ from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError, MissingDataError
 from datalayer.repositories import CandleRepository, InstrumentRepository
+from tests.refreshing import materialise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +54,7 @@ async def aggregated(
         await InstrumentRepository(conn).ensure(BTC, 2, 6)
         for timeframe, frame in written:
             await CandleRepository(conn).upsert_candles(BTC, timeframe, frame)
-    await refresh_aggregates(engine, "candles", START, START + 24 * HOUR)
+    await materialise(engine, "candles", START, START + 24 * HOUR)
     async with engine.begin() as conn:
         yield CandleRepository(conn)
 

@@ -26,6 +26,7 @@ SILENT_SECOND = """
     SELECT second FROM generate_series(timestamptz '2024-08-08 23:55+00', '2024-08-09 00:04:59+00', '1 second') AS second
     WHERE NOT EXISTS (SELECT FROM datalayer_demo.candles WHERE timeframe = 1 AND ts = second) LIMIT 1
 """
+NOTHING_DIRTY = f"SELECT 1 / CAST(count(*) = 0 AS integer) FROM {SCHEMA}.dirty_ranges"
 SPOIL = f"""
     INSERT INTO datalayer_demo.candles (ts, open, high, low, close, volume, timeframe, trade_count, instrument_id)
     SELECT ({SILENT_SECOND}), open, high, low, close, 1, 1, 1, instrument_id
@@ -68,6 +69,7 @@ async def test_demo_again_and_with_a_spoilt_second_and_removed(url: str, tmp_pat
     assert re.search(r"order books, 2 x 20 levels +1,301 +1,301 +0 ", first.stdout)
     assert re.search(r"1d +08-08 00:00:00 +55133.76 +62745.14 +54730.00 +61685.99 .*generated", first.stdout)
     assert max(map(len, first.stdout.splitlines())) <= 100
+    await execute(url, NOTHING_DIRTY)
 
     again = run_demo(tmp_path, url=url)
     assert (again.returncode, again.stderr) == (0, "")

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.coverage import LatestTimestamps, StoredRange
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
@@ -23,6 +22,7 @@ from datalayer.repositories import CandleRepository, CoverageRepository, Instrum
 from datalayer.repositories.coverage_queries import gap_query, stored_gap_query, stored_ranges_query
 from tests.market_files import market_file, market_frame
 from tests.query_plans import chunks_in, query_plan
+from tests.refreshing import materialise
 from tests.sample_rows import START as FILLED_FROM
 from tests.sample_rows import fill_every_table
 
@@ -191,7 +191,7 @@ async def test_a_candle_that_only_the_aggregate_still_has_is_not_missing(engine:
         await InstrumentRepository(conn).ensure(BTC, 3, 6)
         seconds = pd.date_range(NEW_YEAR + 2 * MINUTE, periods=120, freq="s", unit="us")
         await CandleRepository(conn).upsert_candles(BTC, "1s", candles(seconds, 0.5))
-    await refresh_aggregates(engine, "candles", NEW_YEAR, NEW_YEAR + 10 * MINUTE)
+    await materialise(engine, "candles", NEW_YEAR, NEW_YEAR + 10 * MINUTE)
     async with engine.begin() as conn:
         await conn.execute(text("SELECT drop_chunks('candles', older_than => TIMESTAMPTZ '2018-02-01')"))
         await CandleRepository(conn).upsert_candles(

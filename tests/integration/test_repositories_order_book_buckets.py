@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.order_book import OrderBookColumns
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
@@ -21,6 +20,7 @@ from datalayer.repositories.rescale import widen_scales
 from datalayer.timescale import compress_chunks
 from tests.market_books import capture_books
 from tests.order_book_oracle import as_floats, books_of, bucket_row, buckets
+from tests.refreshing import materialise, take_off_the_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +89,11 @@ def assert_rows(frame: pd.DataFrame, wanted: pd.DataFrame) -> None:
     )
 
 
+async def forget_what_is_dirty(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await take_off_the_list(conn)
+
+
 async def mark_dirty(
     engine: AsyncEngine, start: datetime, end: datetime, relation: str = "order_books"
 ) -> None:
@@ -107,11 +112,11 @@ async def test_the_real_books_whatever_is_materialised_and_compressed(
     assert_rows(frame, wanted)
     assert set(frame["source"]) == {"generated"}
     assert frame.attrs == {"symbol": BTC, "timeframe": length.label}
-    await refresh_aggregates(engine, "order_books", stored[0].ts, stored[600].ts)
+    await materialise(engine, "order_books", stored[0].ts, stored[600].ts)
     assert_rows(partly := await read(engine, length), wanted)
     materialised = partly.index < length.floor(stored[600].ts) + length.length
     assert ((partly["source"] == "aggregate") == materialised).all()
-    await refresh_aggregates(engine, "order_books", stored[0].ts, stored[-1].ts + timedelta(hours=1))
+    await materialise(engine, "order_books", stored[0].ts, stored[-1].ts + timedelta(hours=1))
     assert_rows(refreshed := await read(engine, length), wanted)
     assert set(refreshed["source"]) == {"aggregate"}
     await mark_dirty(engine, stored[0].ts, stored[-1].ts + SECOND)
@@ -155,9 +160,12 @@ async def test_values_in_every_form(engine: AsyncEngine) -> None:
 async def test_a_book_behind_the_watermark_shows_once_its_range_is_dirty(engine: AsyncEngine) -> None:
     early = books(0.1, 0.6, 1.1, 61.5, 130.0)
     stored = await store(engine, early)
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=3))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=3))
     before = {length: await read(engine, length) for length in LENGTHS}
     everything = await store(engine, early, books(0.3, 61.7))
+    for length in LENGTHS:
+        assert_rows(await read(engine, length), expected(everything, length))
+    await forget_what_is_dirty(engine)
     for length in LENGTHS:
         pd.testing.assert_frame_equal(await read(engine, length), before[length], check_exact=True)
     await mark_dirty(engine, START, START + timedelta(minutes=3), relation="candles")
@@ -175,7 +183,7 @@ async def test_a_book_behind_the_watermark_shows_once_its_range_is_dirty(engine:
 
 async def test_a_range_is_dirty_up_to_its_end_and_no_further(engine: AsyncEngine) -> None:
     await store(engine, books(0.5, 1.5, 2.5, 3.5))
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=3))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=3))
     await mark_dirty(engine, START + SECOND, START + 3 * SECOND)
     frame = await read(engine, "1s")
     assert frame["source"].tolist() == ["aggregate", "generated", "generated", "aggregate"]
@@ -184,6 +192,7 @@ async def test_a_range_is_dirty_up_to_its_end_and_no_further(engine: AsyncEngine
 async def test_books_between_the_watermark_and_a_later_refresh_are_not_lost(engine: AsyncEngine) -> None:
     some = books(*np.arange(0.25, 600, 7.5))
     stored = await store(engine, some)
+    await forget_what_is_dirty(engine)
     async with engine.connect() as conn:
         await conn.execution_options(isolation_level="AUTOCOMMIT")
         for label, bucket in (("1s", "1 second"), ("1m", "1 minute")):
@@ -213,8 +222,9 @@ async def test_books_between_the_watermark_and_a_later_refresh_are_not_lost(engi
 async def test_more_gaps_than_are_looked_into_one_by_one(engine: AsyncEngine) -> None:
     every_third = books(*range(0, 9_000, 3))
     await store(engine, every_third)
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(hours=3))
+    await materialise(engine, "order_books", START, START + timedelta(hours=3))
     stored = await store(engine, every_third, books(*np.arange(1.5, 9_000, 30)))
+    await forget_what_is_dirty(engine)
     assert_rows(await read(engine, "1s"), expected(stored, Timeframe.S1))
 
 
@@ -223,7 +233,7 @@ async def test_the_last_so_many_are_the_end_of_all(engine: AsyncEngine, refreshe
     stored = await store(
         engine, books(*np.arange(-9_999_999.75, -9_999_900, 0.6)), books(*range(0, 6_000, 61), 5_999.9)
     )
-    await refresh_aggregates(engine, "order_books", stored[0].ts, START + refreshed * timedelta(minutes=1))
+    await materialise(engine, "order_books", stored[0].ts, START + refreshed * timedelta(minutes=1))
     for length in LENGTHS:
         frame = await read(engine, length)
         assert_rows(frame, expected(stored, length))
@@ -239,7 +249,7 @@ async def test_the_last_so_many_are_the_end_of_all(engine: AsyncEngine, refreshe
 
 async def test_the_last_so_many_of_what_only_the_aggregates_still_have(engine: AsyncEngine) -> None:
     stored = await store(engine, books(*range(0, 300, 2)))
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=9))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=9))
     frame = await read(engine, "1s")
     async with engine.begin() as conn:
         await conn.execute(
@@ -255,7 +265,7 @@ async def test_the_last_so_many_of_what_only_the_aggregates_still_have(engine: A
 async def test_what_retention_dropped_stays_as_it_was_aggregated(engine: AsyncEngine, dirty: bool) -> None:
     some = books(0.1, 0.6, 1.1, 61.5)
     stored = await store(engine, some)
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=3))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=3))
     async with engine.begin() as conn:
         await conn.execute(
             text("SELECT drop_chunks('order_books', older_than => CAST(:end AS timestamptz))"),
@@ -273,7 +283,7 @@ async def test_what_retention_dropped_stays_as_it_was_aggregated(engine: AsyncEn
 
 async def test_only_what_is_over_and_on_request_what_is_forming(engine: AsyncEngine) -> None:
     stored = await store(engine, books(0.25, 0.5, 1.0, 1.75, 58.0, 60.0, 61.5))
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=3))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=3))
     for length in LENGTHS:
         for micros in (
             0,
@@ -334,7 +344,7 @@ async def test_nothing_is_an_empty_frame_of_the_same_columns(engine: AsyncEngine
 
 async def test_a_widened_scale_changes_no_value(engine: AsyncEngine) -> None:
     stored = await store(engine, books(0.25, 0.5, 1.25, 61.0))
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=1))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=1))
     await mark_dirty(engine, START, START + SECOND)
     async with engine.begin() as conn:
         await widen_scales(conn, BTC, price_scale=4, size_scale=8)
@@ -347,7 +357,7 @@ async def test_other_instruments_are_others(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await InstrumentRepository(conn).ensure("ETH/USDT", 2, 5)
         await OrderBookRepository(conn).insert_order_books("ETH/USDT", books(0.5, 0.75, 3.5))
-    await refresh_aggregates(engine, "order_books", START, START + timedelta(minutes=1))
+    await materialise(engine, "order_books", START, START + timedelta(minutes=1))
     await mark_dirty(engine, START, START + SECOND)
     for length in LENGTHS:
         assert_rows(await read(engine, length), expected(stored, length))

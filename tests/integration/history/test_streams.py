@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import event, text
 
-from datalayer.db.aggregates import refresh_aggregates
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.domain.order_book import OrderBookColumns
 from datalayer.errors import InvalidInputError
@@ -24,6 +23,7 @@ from datalayer.repositories.history_batches import BookBatches, Position, TradeB
 from tests.market_books import capture_books
 from tests.market_files import market_frame
 from tests.query_plans import chunks_in, query_plan
+from tests.refreshing import materialise
 from tests.stored_history import BTC, END, START, everything, many_trades, write_trades
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ async def test_what_only_an_aggregate_has_is_found_in_the_middle_of_nothing(
 ) -> None:
     first, middle, last = (datetime(2018, month, 1, tzinfo=UTC) for month in (1, 3, 6))
     await write_candles(engine, candles(pd.date_range(middle, periods=60, freq="s", unit="us")), "1s")
-    await refresh_aggregates(engine, "candles", first, last)
+    await materialise(engine, "candles", first, last)
     async with engine.begin() as conn:
         await conn.execute(text("SELECT drop_chunks('candles', older_than => TIMESTAMPTZ '2018-04-01')"))
     await write_candles(engine, candles(pd.DatetimeIndex([first, last]).as_unit("us")))
