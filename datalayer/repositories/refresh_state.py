@@ -24,6 +24,8 @@ RETENTION_MARGIN: Final = timedelta(hours=1)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = "_timescaledb_functions.to_timestamp"
+# The first moment of a timestamptz, 4714 BC. After a refresh that was open at its start the log has values before it.
+_BEGIN: Final = "-210866803200000000"
 _LEVELS: Final = """
     SELECT a.user_view_name AS name, a.mat_hypertable_id, a.raw_hypertable_id, w.watermark
     FROM _timescaledb_catalog.continuous_agg AS a JOIN _timescaledb_catalog.continuous_aggs_watermark AS w USING (mat_hypertable_id)
@@ -79,8 +81,8 @@ _MISSED: Final = f"""
         JOIN unnest(CAST(:names AS text[]), CAST(:windows AS timestamptz[])) AS policy (name, starts) USING (name)
         CROSS JOIN chunks
         CROSS JOIN LATERAL (
-            SELECT GREATEST({_TIME}(low), range_start, CAST(:kept_from AS timestamptz)) AS begin,
-                   LEAST({_TIME}(high) + INTERVAL '1 microsecond', {_TIME}(watermark), starts, range_end) AS reach
+            SELECT GREATEST({_TIME}(GREATEST(low, {_BEGIN})), range_start, CAST(:kept_from AS timestamptz)) AS begin,
+                   LEAST({_TIME}(GREATEST(high, {_BEGIN})) + INTERVAL '1 microsecond', {_TIME}(watermark), starts, range_end) AS reach
         ) AS bound
         WHERE begin < reach
     )

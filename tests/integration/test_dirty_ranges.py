@@ -78,7 +78,9 @@ async def test_what_a_refresh_by_hand_went_past_is_late_however_young(engine: As
         await write_candles(conn, seconds(now + timedelta(minutes=1), 60))
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         await conn.execute(
-            text("CALL refresh_continuous_aggregate('candles_1m', NULL, now() + INTERVAL '3 minutes')")
+            text(
+                "CALL refresh_continuous_aggregate('candles_1m', now() - INTERVAL '5 minutes', now() + INTERVAL '3 minutes')"
+            )
         )
     async with engine.begin() as conn:
         await write_candles(conn, [now])

@@ -147,7 +147,7 @@ async def test_the_bucket_that_is_not_over_stays_alive(engine: AsyncEngine) -> N
     await refresh(engine)
     async with engine.begin() as conn:
         now = await server_now(conn)
-        await write_candles(conn, seconds(now - timedelta(seconds=90), 90, step=10))
+        await write_candles(conn, seconds(now - timedelta(seconds=50), 50))
         await assert_aggregates_agree(conn)
 
 

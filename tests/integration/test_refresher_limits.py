@@ -191,6 +191,20 @@ async def test_what_is_left_alone_is_not_found_again_each_time(old_books: AsyncE
     assert not any(start <= second < end for _, start, end in again.missed)
 
 
+async def test_a_refresh_by_hand_that_is_open_at_its_start_is_no_riddle_to_an_audit(
+    engine: AsyncEngine,
+) -> None:
+    """What is left in TimescaleDB's log begins before the first moment that a timestamptz can be."""
+    async with engine.begin() as conn:
+        await write_candles(conn, seconds(DAY, 100))
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        await conn.execute(text("CALL refresh_continuous_aggregate('candles_1m', NULL, '2024-03-01Z')"))
+    async with engine.begin() as conn:
+        await conn.execute(text("UPDATE candles SET volume = 1"))
+    await refresh(engine, audit=True)
+    await assert_right_and_clean(engine)
+
+
 @pytest.mark.native
 async def test_a_watermark_that_passes_an_open_transaction_hides_nothing_for_good(
     engine: AsyncEngine,
@@ -231,3 +245,6 @@ async def test_a_refresh_that_was_interrupted_and_forgotten_is_made_up_for(engin
         assert (await conn.execute(taken_out)).rowcount == 1
     await refresh(engine)
     await assert_right_and_clean(engine)
+    async with engine.begin() as conn:  # this version never does, and the next test is none of it
+        await conn.execute(text("SET LOCAL allow_system_table_mods = on"))
+        await conn.execute(text("DELETE FROM _timescaledb_catalog.continuous_aggs_materialization_ranges"))
