@@ -75,6 +75,11 @@ async def recording(engine: AsyncEngine, runs: int) -> None:
             print(f"| {rows:,} | {when} | {ms['recorded']:.2f} | {ms['not recorded']:.2f} | {ratio:.2f} |")
 
 
+async def stop_policies(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        await conn.execute(text("SELECT _timescaledb_functions.stop_background_workers()"))
+
+
 async def list_is_short(engine: AsyncEngine, days: int) -> None:
     async with engine.connect() as conn:
         spans, watch = await DirtyRangeRepository(conn).list_spans(), Stopwatch()
@@ -92,6 +97,7 @@ async def refreshing(days: int) -> None:
     print(f"\n{days} days of 1s candles\n\n| what | s |\n|---|---:|")
     watch = Stopwatch()
     async with benchmark_engine() as engine:
+        await stop_policies(engine)
         for day in range(days):
             await write(engine, HISTORY + day * DAY, 86_400)
         await list_is_short(engine, days)
@@ -114,6 +120,7 @@ async def refreshing(days: int) -> None:
             await AggregateRefresher(engine).run(audit=False)
         print(f"| a day corrected, compressed | {watch.seconds:.2f} |")
     async with benchmark_engine() as engine:
+        await stop_policies(engine)
         for day in range(days):
             await write(engine, HISTORY + day * DAY, 86_400)
         with watch:
@@ -131,7 +138,7 @@ async def refreshing(days: int) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--days", type=int, default=7)
+    parser.add_argument("--days", type=int, default=3)
     chosen = parser.parse_args()
     async with benchmark_engine() as engine:
         await recording(engine, chosen.runs)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = Timeframe.D1
 """Longest step: no aggregate has longer buckets, so none is computed twice because of a step's end."""
+_POLICIES_WORK: Final = timedelta(hours=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -89,10 +90,11 @@ class RefreshRun:
         ]
 
     async def _catch_up(self, family: Family) -> None:
-        """Materialise what all watermarks have before them but the last day, else a first step would hold all of it.
+        """Materialise what the watermarks are behind by, else a first step would hold all of it.
 
         One level after the other, each from its watermark to the end: TimescaleDB computes what an aggregate has not
-        materialised from the rows below, and looks at all of them, to the end, for each range of the aggregate above.
+        materialised from the rows below, and looks at all of them, to the end, for each range of the aggregate above. What
+        a policy is about to do is left to it.
         """
         state = self._states[family]
         for level in AGGREGATES[family]:
@@ -100,7 +102,7 @@ class RefreshRun:
             if source.first is None or source.last is None:
                 return
             begin = max((await state.watermarks())[level.name], source.first)
-            while begin + _DAY.length < source.last:
+            while begin + max(level.bucket.length, _POLICIES_WORK) < source.last:
                 begin = await self._advance(state, level, begin)
 
     async def _advance(self, state: RefreshState, level: Aggregate, begin: datetime) -> datetime:
