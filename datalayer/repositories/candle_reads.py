@@ -132,7 +132,7 @@ class CandleReader:
         """
         instrument = await self._instruments.get(self._symbol)
         while True:
-            self.instrument, self._queries, self._rows, self._known = instrument, 0, 0, None
+            self.instrument, self._queries, self._rows = instrument, 0, 0
             found = await self._read(wanted, source)
             if not (self._queries == 1 and self._rows):
                 # Scales only grow, so this ends.
@@ -142,7 +142,21 @@ class CandleReader:
                 return found
 
     async def _read(self, wanted: Sequence[CandleSelection], source: str) -> Found:
-        self._hull = _days(wanted)
+        """Read what is wanted; the last so many first from where they would be if few were missing.
+
+        Without a bound a query is planned for every chunk there is, which takes longer than to read the rows.
+        """
+        near = [_near_the_end(chosen) for chosen in wanted]
+        found = await self._read_places(near, source)
+        short = [
+            chosen
+            for chosen, tried in zip(wanted, near, strict=True)
+            if tried is not chosen and len(found[chosen.timeframe]) < (chosen.limit or 0)
+        ]
+        return found | await self._read_places(short, source) if short else found
+
+    async def _read_places(self, wanted: Sequence[CandleSelection], source: str) -> Found:
+        self._hull, self._known = _days(wanted), None
         found = {chosen.timeframe: blank_columns(chosen.values) for chosen in wanted}
         stored = [c for c in wanted if source in {"best", "stored"} or c.timeframe is Timeframe.S1]
         found |= await self._query(stored, "stored", stored_query)
@@ -300,6 +314,16 @@ def _forms(chosen: CandleSelection) -> bool:
     """Tell whether a candle is asked for that forms, and opens in the range."""
     start, moment = chosen.hull.start, chosen.forming_at
     return moment is not None and (start is None or chosen.timeframe.floor(moment) >= start)
+
+
+def _near_the_end(chosen: CandleSelection) -> CandleSelection:
+    hull, length = chosen.hull, chosen.timeframe.length
+    # Seconds without a trade have no candle; of longer ones few are missing.
+    limit = chosen.limit or 0
+    slots = limit * _ROOM if chosen.timeframe is Timeframe.S1 else limit + limit // 8
+    if not slots or slots >= (hull.end - (hull.start or _EARLIEST)) // length:
+        return chosen
+    return replace(chosen, ranges=(OpenRange(hull.end - slots * length, hull.end),))
 
 
 def _reaching_back(chosen: CandleSelection, reach: int) -> CandleSelection:

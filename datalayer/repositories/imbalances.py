@@ -17,7 +17,7 @@ from datalayer.errors import InvalidInputError
 from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_columns, check_rows, utc_times
 from datalayer.repositories.instruments import InstrumentRepository
-from datalayer.repositories.moments import last_rows, range_condition, visible_range
+from datalayer.repositories.moments import last_rows, stretches, visible_range
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -109,15 +109,15 @@ class ImbalanceRepository:
             InvalidInputError: symbol unknown, a time naive, `end` before `start`, or `limit` negative.
             DatabaseError: the server refuses.
         """
-        within = range_condition(*visible_range(start, end, as_of))
         order = last_rows(limit, ("ts",))
         instrument = await self._instruments.get(symbol)
         values = ", ".join(f"coalesce({name}, 'NaN')" for name in IMBALANCES)
-        query = (
-            f"SELECT ts, {values} FROM order_book_imbalances"
-            f" WHERE instrument_id = {sql_literal(instrument.id)} AND {within} {order}"
-        )
-        columns = await copy_out(self._conn, query, _COLUMN_TYPES)
+        whose = f"instrument_id = {sql_literal(instrument.id)}"
+        for within in stretches(*visible_range(start, end, as_of), limit):
+            query = f"SELECT ts, {values} FROM order_book_imbalances WHERE {whose} AND {within} {order}"
+            columns = await copy_out(self._conn, query, _COLUMN_TYPES)
+            if len(columns["ts"].data) == limit:
+                break
         frame = pd.DataFrame(
             {name: columns[name].data for name in IMBALANCES},
             index=pd.DatetimeIndex(columns["ts"].data, tz="UTC", name="timestamp"),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from datalayer.db.literals import sql_literal
 from datalayer.domain.moments import utc_moment
 from datalayer.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 RESOLUTION: Final = timedelta(microseconds=1)
+_STRETCHES: Final = (timedelta(minutes=10), timedelta(days=1))
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - RESOLUTION
 
 
@@ -43,6 +48,19 @@ def range_condition(start: datetime | None, end: datetime, column: str = "ts") -
     """Return `column >= start AND column < end` as SQL; the literals let the planner leave chunks out."""
     before = f"{column} < {sql_literal(end)}"
     return before if start is None else f"{column} >= {sql_literal(start)} AND {before}"
+
+
+def stretches(start: datetime | None, end: datetime, limit: int | None) -> Iterator[str]:
+    """Yield conditions to look for the last `limit` rows in, one after the other until there are as many: short ones first.
+
+    Without a bound a query is planned for every chunk there is, which takes longer than to read the rows. The last is the
+    whole of `[start, end)`, and without a limit the only one.
+    """
+    for stretch in _STRETCHES if limit else ():
+        near = end - min(stretch, end - _EARLIEST)
+        if start is None or start < near:
+            yield range_condition(near, end)
+    yield range_condition(start, end)
 
 
 def last_rows(limit: int | None, order: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from datalayer.errors import InvalidInputError
 from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_rows
 from datalayer.repositories.instruments import InstrumentRepository
-from datalayer.repositories.moments import last_rows, range_condition, visible_range
+from datalayer.repositories.moments import last_rows, stretches, visible_range
 from datalayer.repositories.order_book_buckets import bucket_selection, read_buckets
 from datalayer.repositories.order_book_frames import bucket_frame, by_price_frame
 from datalayer.repositories.order_book_queries import BY_PRICE_TYPES, by_price_query, price_width_steps
@@ -113,15 +113,17 @@ class OrderBookRepository:
             InvalidInputError: symbol unknown, a time naive, or `end` before `start`.
             DatabaseError: the server refuses.
         """
-        within = range_condition(*visible_range(start, end, as_of))
         order = last_rows(limit, ("ts",))
-        instrument, columns = await copy_out_scaled(
-            self._conn,
-            self._instruments,
-            symbol,
-            lambda found: f"{SELECT_BOOKS} WHERE {instrument_condition(found)} AND {within} {order}",
-            BOOK_COLUMNS,
-        )
+        for within in stretches(*visible_range(start, end, as_of), limit):
+            instrument, columns = await copy_out_scaled(
+                self._conn,
+                self._instruments,
+                symbol,
+                lambda found: f"{SELECT_BOOKS} WHERE {instrument_condition(found)} AND {within} {order}",  # noqa: B023 (called at once)
+                BOOK_COLUMNS,
+            )
+            if len(columns["ts"].data) == limit:
+                break
         if limit is not None:
             columns = {name: column.rows(slice(None, None, -1)) for name, column in columns.items()}
         return books_from(columns, instrument)

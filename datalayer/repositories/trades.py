@@ -14,7 +14,7 @@ from datalayer.domain.write_counts import WriteCounts
 from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_columns, check_rows, integer_column, step_column, utc_times
 from datalayer.repositories.instruments import InstrumentRepository
-from datalayer.repositories.moments import last_rows, range_condition, visible_range
+from datalayer.repositories.moments import last_rows, stretches, visible_range
 from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
 
 if TYPE_CHECKING:
@@ -107,18 +107,20 @@ class TradeRepository:
             InvalidInputError: symbol unknown, a time naive, or `end` before `start`.
             DatabaseError: the server refuses.
         """
-        within = range_condition(*visible_range(start, end, as_of))
         order = last_rows(limit, ("ts", "trade_id"))
-        instrument, columns = await copy_out_scaled(
-            self._conn,
-            self._instruments,
-            symbol,
-            lambda found: (
-                f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades"
-                f" WHERE {instrument_condition(found)} AND {within} {order}"
-            ),
-            TRADE_COLUMNS,
-        )
+        for within in stretches(*visible_range(start, end, as_of), limit):
+            instrument, columns = await copy_out_scaled(
+                self._conn,
+                self._instruments,
+                symbol,
+                lambda found: (
+                    f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades"
+                    f" WHERE {instrument_condition(found)} AND {within} {order}"  # noqa: B023 (called at once)
+                ),
+                TRADE_COLUMNS,
+            )
+            if len(columns["ts"].data) == limit:
+                break
         return trade_frame(columns, instrument, price_type, turn=limit is not None)
 
 

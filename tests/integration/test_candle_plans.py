@@ -121,8 +121,27 @@ async def test_the_last_rows_are_read_from_the_end(engine: AsyncEngine, state: s
         async with engine.connect() as conn:
             with shipped_queries() as queries:
                 assert len(await query(conn)) == 20
-            (plan,) = [await query_plan(conn, shipped) for shipped in queries]
+            plan = await query_plan(conn, queries[-1])
         # Chunk after chunk from the newest on, and no further than the limit.
         assert re.search(rf"Limit\n.*ChunkAppend\) on {relation}", plan, re.DOTALL), plan
         assert re.search(r"Order: \w+\.ts DESC", plan), plan
         assert not re.search(r"Sort Key: (candles|trades|rolled_up)\.ts", plan), plan
+
+
+async def test_the_newest_rows_are_planned_for_their_own_chunk(engine: AsyncEngine) -> None:
+    await fill(engine, "refreshed")
+    newest: list[Query] = [
+        lambda conn: CandleRepository(conn).query_ohlcv_data(
+            BTC, "1s", limit=20, as_of=DAYS[2] + timedelta(hours=2)
+        ),
+        lambda conn: CandleRepository(conn).query_ohlcv_data(
+            BTC, "1m", limit=20, as_of=DAYS[2] + timedelta(hours=4)
+        ),
+        lambda conn: TradeRepository(conn).query_trades(BTC, limit=20, as_of=DAYS[2] + timedelta(hours=2)),
+    ]
+    for query in newest:
+        async with engine.connect() as conn:
+            with shipped_queries() as queries:
+                assert len(await query(conn)) == 20
+            (plan,) = [await query_plan(conn, shipped) for shipped in queries]
+        assert len(chunks_in(plan)) == 1, plan

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError, ScaleError
 from datalayer.repositories import CandleRepository, InstrumentRepository, WriteCounts
 from tests.market_files import market_frame
+from tests.refreshing import materialise
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -354,7 +354,7 @@ async def test_the_database_rolls_real_seconds_up_to_the_official_minutes(engine
             BTC, "1m", start=begin, end=end, fill="refuse"
         )
         assert (complete["source"] == "generated").all()
-    await refresh_aggregates(engine, "candles", begin, end)
+    await materialise(engine, "candles", begin, end)
     async with engine.connect() as conn:
         candles = CandleRepository(conn)
         for source in ("generated", "aggregate"):
