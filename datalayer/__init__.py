@@ -1,5 +1,6 @@
 """The market-data layer of a trading system on TimescaleDB."""
 
+from datalayer.cache import DataCacheManager
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager, connect
 from datalayer.db.retry import RetryableDBOperation
@@ -40,6 +41,7 @@ __all__ = [
     "CandleRepository",
     "CoverageReport",
     "CoverageRepository",
+    "DataCacheManager",
     "DataValidator",
     "DatabaseConnectionManager",
     "DirtyRangeRepository",

@@ -1,0 +1,61 @@
+"""The symbols of a cache behind one lock, and its clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from datalayer.cache.listeners import Listeners
+from datalayer.cache.settings import CacheSettings
+from datalayer.cache.symbol_cache import SymbolStore
+from datalayer.cache.times import BEFORE_ALL_US, SECOND_US, microseconds
+from datalayer.domain.symbols import canonical_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datalayer.cache.symbol_cache import SymbolCache
+
+
+def wall_clock() -> datetime:
+    """Return the time of this machine in UTC."""
+    return datetime.now(UTC)
+
+
+class GuardedStore:
+    """The state of a cache. Whoever touches it holds the lock.
+
+    Args:
+        settings: how much is kept.
+        clock: returns the time, aware.
+    """
+
+    def __init__(
+        self, settings: CacheSettings | None = None, *, clock: Callable[[], datetime] = wall_clock
+    ) -> None:
+        self.settings = settings or CacheSettings()
+        self._clock = clock
+        self._lock = Lock()
+        self._listeners = Listeners()
+        self._now_us = BEFORE_ALL_US
+        self._window_us = round(self.settings.window_s * SECOND_US)
+        self._settle_us = round(self.settings.settle_s * SECOND_US)
+        self._store = SymbolStore(self.settings, lambda: self._now_us)
+
+    def _read_clock(self) -> int:
+        self._now_us = microseconds(self._clock(), "clock")
+        return self._now_us
+
+    def _writable(self, symbol: str) -> SymbolCache:
+        """Return a symbol to put something into, new if it is not there."""
+        now = self._read_clock()
+        found = self._store.find(symbol)
+        if found is not None and now < found.maintain_at:
+            return found
+        return self._store.writable(canonical_symbol(symbol), now)
+
+    def _find(self, symbol: str) -> SymbolCache | None:
+        """Return a symbol, in any known spelling, or None. The clock has been read."""
+        found = self._store.find(symbol)
+        return self._store.find(canonical_symbol(symbol)) if found is None else found

@@ -1,0 +1,462 @@
+"""Candles in the cache: what was visible when, what is known, and what an answer looks like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datalayer.cache import CacheSettings, DataCacheManager
+from datalayer.domain.candle import Candle
+from datalayer.domain.frame_quality import QualityFlags
+from datalayer.domain.inference_frame import InferenceDataFrame
+from datalayer.domain.timeframe import Timeframe
+from datalayer.errors import InvalidInputError
+
+BTC = "BTC/USDT"
+START = datetime(2024, 8, 8, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+VALUES = ["open", "high", "low", "close", "volume", "trade_count"]
+
+
+class Clock:
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def cache(clock: Clock) -> DataCacheManager:
+    return DataCacheManager(clock=clock)
+
+
+def second(number: int, price: float = 100.0, **change: Any) -> Candle:
+    candle = Candle(
+        BTC, Timeframe.S1, START + number * SECOND, price, price + 2, price - 1, price + 1, 0.1, 3
+    )
+    return replace(candle, **change)
+
+
+def feed(cache: DataCacheManager, clock: Clock, numbers: range) -> None:
+    """Put in a 1s candle for each number, when it has just closed; all differ."""
+    for number in numbers:
+        clock.now = START + (number + 1) * SECOND
+        cache.put_candle(second(number, 100.0 + number))
+
+
+def opens(frame: pd.DataFrame) -> list[str]:
+    return [f"{moment:%H:%M:%S}" for moment in frame.index]
+
+
+def test_a_minute_is_given_when_it_is_over_and_is_made_of_its_seconds(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(59))
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5)) == []
+    feed(cache, clock, range(59, 60))
+    minute = cache.get_latest_ohlcv(BTC, "1m", 5)
+    assert opens(minute) == ["00:00:00"]
+    assert minute[VALUES].iloc[0].tolist() == [100.0, 161.0, 99.0, 160.0, 6.0, 180]
+    assert minute["source"].tolist() == ["aggregate"]
+
+
+def test_a_candle_is_given_as_closed_from_its_close_on_even_if_it_came_before(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    minute = Candle(BTC, Timeframe.M1, START, 1.0, 2.0, 1.0, 2.0, 5.0)
+    clock.now = START + MINUTE - timedelta(microseconds=1)  # the exchange's clock is ahead of ours
+    cache.put_candle(minute)
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5, include_forming=True)) == []
+    clock.now = START + MINUTE
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5)) == ["00:00:00"]
+
+
+@pytest.mark.parametrize(("after_s", "is_closed"), [(0.0, False), (1.99, False), (2.0, True)])
+def test_a_minute_that_may_lack_its_last_second_waits_for_it(
+    cache: DataCacheManager, clock: Clock, after_s: float, is_closed: bool
+) -> None:
+    feed(cache, clock, range(59))
+    clock.now = START + MINUTE + timedelta(seconds=after_s)
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5)) == ["00:00:00"] * is_closed
+    marked = cache.get_latest_ohlcv(BTC, "1m", 5, include_forming=True)
+    assert (opens(marked), marked["is_forming"].tolist()) == (["00:00:00"], [not is_closed])
+
+
+def test_a_later_second_or_a_word_says_that_none_is_missing(cache: DataCacheManager, clock: Clock) -> None:
+    feed(cache, clock, range(59))
+    clock.now = START + MINUTE
+    cache.mark_complete(BTC, until=clock.now)
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5)) == ["00:00:00"]
+    feed(cache, clock, range(60, 119))
+    clock.now = START + 2 * MINUTE
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5)) == ["00:00:00"]
+    cache.put_candle(second(120))
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 5)) == ["00:00:00", "00:01:00"]
+
+
+def test_the_forming_candle_is_of_what_was_closed_at_that_moment(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(200))
+    hour = cache.get_latest_ohlcv(BTC, "1h", 5, include_forming=True)
+    assert hour[[*VALUES, "is_forming"]].iloc[0].tolist() == [100.0, 301.0, 99.0, 300.0, 20.0, 600, True]
+    then = START + timedelta(seconds=130.5)
+    hour = cache.get_latest_ohlcv(BTC, "1h", 5, include_forming=True, as_of=then)
+    assert hour[VALUES].iloc[0].tolist() == [100.0, 231.0, 99.0, 230.0, 13.0, 390]
+    assert cache.get_latest_ohlcv(BTC, "1h", 5, as_of=then).empty
+
+
+def test_silent_seconds_and_minutes_have_no_candle(cache: DataCacheManager, clock: Clock) -> None:
+    feed(cache, clock, range(10))
+    feed(cache, clock, range(200, 310))
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 9)) == ["00:00:00", "00:03:00", "00:04:00"]
+    assert len(cache.get_latest_ohlcv(BTC, "1s", 500)) == 110
+
+
+def test_late_and_corrected_seconds_correct_all_that_they_belong_to(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(30, 1000))
+    cache.mark_complete(BTC, since=START)
+    for number in reversed(range(30)):  # a backfill arrives newest first
+        cache.put_candle(second(number, 50.0))
+    cache.put_candle(second(700, 900.0, trade_count=None))
+    for timeframe, row in (("1m", 0), ("5m", 0), ("15m", 0)):
+        first = cache.get_latest_ohlcv(BTC, timeframe, 99).iloc[row]
+        assert (first["open"], first["low"]) == (50.0, 49.0)
+    corrected = cache.get_latest_ohlcv(BTC, "1m", 99).loc[START + 11 * MINUTE]
+    assert (corrected["high"], corrected["trade_count"]) == (902.0, 180)  # an unknown count replaces none
+    assert cache.get_latest_ohlcv(BTC, "15m", 99)["high"].tolist() == [1001.0]
+
+
+def test_an_official_candle_is_given_instead_of_ours_and_no_part_of_others(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(300))
+    official = Candle(BTC, Timeframe.M1, START, 7.0, 9.0, 6.0, 8.0, 1.5)
+    cache.put_candle(official)
+    minutes = cache.get_latest_ohlcv(BTC, "1m", 9)
+    assert minutes["open"].tolist()[:2] == [7.0, 160.0]
+    assert minutes["source"].tolist() == ["stored", *["aggregate"] * 4]
+    assert minutes["trade_count"].isna().tolist() == [True, *[False] * 4]
+    assert cache.get_latest_ohlcv(BTC, "5m", 9)["open"].tolist() == [100.0]
+    assert cache.discard(official)
+    assert cache.get_latest_ohlcv(BTC, "1m", 9)["open"].tolist()[:2] == [100.0, 160.0]
+    assert not cache.discard(official)
+
+
+def test_what_is_refused_gives_back_what_it_had_replaced(cache: DataCacheManager, clock: Clock) -> None:
+    feed(cache, clock, range(60))
+    before = cache.get_latest_ohlcv(BTC, "1m", 9)
+    revisions = [second(30, price) for price in (500.0, 600.0, 700.0)]
+    for revision in revisions:
+        cache.put_candle(revision)
+    assert cache.get_latest_ohlcv(BTC, "1m", 9)["high"].tolist() == [702.0]
+    assert cache.discard(revisions[1])
+    assert cache.get_latest_ohlcv(BTC, "1m", 9)["high"].tolist() == [702.0]
+    assert cache.discard(revisions[2])
+    assert cache.get_latest_ohlcv(BTC, "1m", 9)["high"].tolist() == [502.0]
+    assert cache.discard(revisions[0])
+    pd.testing.assert_frame_equal(cache.get_latest_ohlcv(BTC, "1m", 9), before, check_exact=True)
+    assert cache.discard(second(59, 159.0))
+    clock.now += MINUTE
+    assert cache.get_latest_ohlcv(BTC, "1m", 9)["close"].tolist() == [159.0]
+
+
+def test_a_forming_revision_never_replaces_a_closed_candle(cache: DataCacheManager, clock: Clock) -> None:
+    clock.now = START + 30 * SECOND
+    forming = Candle(BTC, Timeframe.M1, START, 1.0, 2.0, 1.0, 2.0, 5.0, is_forming=True)
+    cache.put_candle(forming)
+    cache.put_candle(replace(forming, high=3.0))
+    shown = cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True)
+    assert (shown["high"].tolist(), shown["source"].tolist()) == ([3.0], ["forming"])
+    assert cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True, as_of=START + 29 * SECOND).empty
+    assert cache.get_latest_ohlcv(BTC, "1m", 9).empty
+    clock.now = START + MINUTE
+    assert cache.get_latest_ohlcv(
+        BTC, "1m", 9, include_forming=True
+    ).empty  # over, and no one says how it ended
+    cache.put_candle(replace(forming, close=1.5, is_forming=False))
+    cache.put_candle(replace(forming, high=9.0))
+    shown = cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True)
+    assert (shown["close"].tolist(), shown["high"].tolist()) == ([1.5], [2.0])
+
+
+def test_a_refused_forming_revision_is_gone(cache: DataCacheManager, clock: Clock) -> None:
+    clock.now = START + 30 * SECOND
+    forming = Candle(BTC, Timeframe.M1, START, 1.0, 2.0, 1.0, 2.0, 5.0, is_forming=True)
+    cache.put_candle(forming)
+    cache.put_candle(replace(forming, high=3.0))
+    assert cache.discard(replace(forming, high=3.0))
+    assert cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True)["high"].tolist() == [2.0]
+    assert cache.discard(forming)
+    assert not cache.discard(forming)
+    assert cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True).empty
+
+
+def test_a_candle_that_opened_before_the_first_second_is_not_known(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(90, 700))
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 99))[0] == "00:02:00"
+    assert opens(cache.get_latest_ohlcv(BTC, "5m", 99, include_forming=True)) == ["00:05:00", "00:10:00"]
+    assert cache.get_latest_ohlcv(BTC, "1h", 9, include_forming=True).empty
+    arrays = cache.get_latest_ohlcv_arrays(BTC, "1h", 9)
+    assert arrays.complete_from == START + timedelta(hours=1)
+    cache.mark_complete(BTC, since=START)
+    assert opens(cache.get_latest_ohlcv(BTC, "1m", 99))[0] == "00:01:00"
+    assert opens(cache.get_latest_ohlcv(BTC, "1h", 9, include_forming=True)) == ["00:00:00"]
+
+
+def test_a_change_of_what_is_not_kept_makes_a_hole_and_says_so(clock: Clock) -> None:
+    cache = DataCacheManager(CacheSettings(correction_s=300), clock=clock)
+    feed(cache, clock, range(1000))
+    assert cache.get_unknown_candles(BTC) == {}
+    cache.put_candle(second(70, 5000.0))
+    assert cache.get_unknown_candles(BTC) == {
+        Timeframe.M1: (START + MINUTE,),
+        Timeframe.M5: (START,),
+        Timeframe.M15: (START,),
+    }
+    minutes = cache.get_latest_ohlcv(BTC, "1m", 99)
+    assert opens(minutes)[:2] == ["00:00:00", "00:02:00"]
+    assert minutes.attrs["complete_from"] == START + 2 * MINUTE
+    assert cache.get_latest_ohlcv(BTC, "1h", 9, include_forming=True).empty
+    assert cache.statistics.late_candles == 1
+    cache.put_candle(Candle(BTC, Timeframe.M1, START + MINUTE, 1.0, 2.0, 1.0, 2.0, 5.0))
+    assert Timeframe.M1 not in cache.get_unknown_candles(BTC)
+    assert cache.get_latest_ohlcv(BTC, "1m", 99).attrs["complete_from"] == START
+
+
+def test_a_refusal_that_comes_too_late_makes_a_hole_too(clock: Clock) -> None:
+    cache = DataCacheManager(CacheSettings(correction_s=300), clock=clock)
+    feed(cache, clock, range(1000))
+    assert not cache.discard(second(70, 170.0))
+    assert cache.get_unknown_candles(BTC)[Timeframe.M1] == (START + MINUTE,)
+
+
+def test_an_answer_that_is_given_again_is_not_what_somebody_made_of_it(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(200))
+    for _ in range(4):
+        minutes = cache.get_latest_ohlcv(BTC, "1m", 9)
+        assert minutes["close"].tolist() == [160.0, 220.0, 280.0]
+        minutes.loc[:, "close"] = 0.0
+        minutes.attrs.clear()
+    assert cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True)["close"].tolist() == [
+        160.0,
+        220.0,
+        280.0,
+        300.0,
+    ]
+    cache.put_candle(second(100, 500.0))
+    assert cache.get_latest_ohlcv(BTC, "1m", 9)["high"].tolist() == [161.0, 502.0, 281.0]
+
+
+def test_longer_stored_candles_of_silent_minutes_outdo_ours(cache: DataCacheManager, clock: Clock) -> None:
+    feed(cache, clock, range(60))
+    feed(cache, clock, range(240, 330))
+    assert cache.get_latest_ohlcv(BTC, "5m", 9)["close"].tolist() == [400.0]
+    silent = [
+        Candle(BTC, Timeframe.M1, START + n * MINUTE, 160.0, 160.0, 160.0, 160.0, 0.0, 0) for n in range(1, 4)
+    ]
+    for minute in silent:
+        cache.put_candle(minute)
+    assert cache.get_unknown_candles(BTC) == {Timeframe.M5: (START,)}
+    assert cache.get_latest_ohlcv(BTC, "5m", 9).empty
+    assert cache.discard(silent[0])
+    assert cache.get_latest_ohlcv(BTC, "5m", 9)["close"].tolist() == [400.0]
+
+
+def test_stored_candles_that_are_gone_may_still_outdo_ours(clock: Clock) -> None:
+    cache = DataCacheManager(CacheSettings(candles_per_timeframe=60), clock=clock)
+    feed(cache, clock, range(1))
+    for number in range(1, 101):
+        clock.now = START + (number + 1) * MINUTE
+        cache.put_candle(Candle(BTC, Timeframe.M1, START + number * MINUTE, 1.0, 1.0, 1.0, 1.0, 0.0, 0))
+    for number in range(170, 240):  # of less minutes than the official ones, all of which they push out
+        clock.now = START + (number + 1) * MINUTE
+        cache.put_candle(second(60 * number))
+    clock.now += timedelta(minutes=1)
+    assert set(cache.get_latest_ohlcv(BTC, "1m", 99)["source"]) == {"aggregate"}
+    assert cache.get_latest_ohlcv(BTC, "4h", 9).empty
+    assert cache.get_unknown_candles(BTC)[Timeframe.H4] == (START,)
+
+
+def test_holes_go_with_what_is_around_them(clock: Clock) -> None:
+    cache = DataCacheManager(CacheSettings(correction_s=300, candles_per_timeframe=60), clock=clock)
+    feed(cache, clock, range(400))
+    cache.put_candle(second(30, 7.0))
+    assert cache.get_unknown_candles(BTC)[Timeframe.M1] == (START,)
+    for number in range(7, 70):
+        feed(cache, clock, range(60 * number, 60 * number + 60, 30))
+    assert set(cache.get_unknown_candles(BTC)) == {Timeframe.M5, Timeframe.M15, Timeframe.H1}
+
+
+def test_without_seconds_it_is_complete_up_to_the_last_official_candle(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    clock.now = START + 10 * MINUTE
+    cache.put_candle(Candle(BTC, Timeframe.M1, START, 1.0, 1.0, 1.0, 1.0, 0.0))
+    arrays = cache.get_latest_ohlcv_arrays(BTC, "1m", 9)
+    assert (arrays.complete_from, arrays.complete_until) == (None, None)
+    feed(cache, clock, range(1200, 1230))
+    cache.put_candle(Candle(BTC, Timeframe.H1, START, 1.0, 1.0, 1.0, 1.0, 0.0))
+    clock.now = START + timedelta(hours=3)
+    arrays = cache.get_latest_ohlcv_arrays(BTC, "1h", 9)
+    assert arrays.complete_until == arrays.complete_from == START + timedelta(hours=1)
+
+
+def test_only_so_many_candles_and_seconds_are_kept(clock: Clock) -> None:
+    cache = DataCacheManager(
+        CacheSettings(window_s=100, correction_s=120, candles_per_timeframe=60), clock=clock
+    )
+    feed(cache, clock, range(5000))
+    cache.evict()
+    seconds, minutes = (cache.get_latest_ohlcv_arrays(BTC, t, 10_000) for t in ("1s", "1m"))
+    assert (len(seconds), len(minutes)) == (100, 60)
+    assert minutes.complete_from == START + 23 * MINUTE
+    assert cache.statistics.kinds["candles"].evictions == 5000 - 120 + 83 - 60
+
+
+def test_the_window_of_seconds_moves_with_the_clock_and_not_with_the_data(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(10))
+    clock.now = START + 306 * SECOND
+    assert opens(cache.get_latest_ohlcv(BTC, "1s", 99)) == ["00:00:06", "00:00:07", "00:00:08", "00:00:09"]
+    clock.now = START + 311 * SECOND
+    assert cache.get_latest_ohlcv(BTC, "1s", 99).empty
+    assert cache.get_ages(BTC)["candles.1s"] == 301.0
+
+
+def test_an_answer_is_a_copy_with_the_dtypes_of_the_repository(cache: DataCacheManager, clock: Clock) -> None:
+    for _ in range(2):
+        empty = cache.get_latest_ohlcv("btc-usdt", "1min", 5, include_forming=True)
+        assert empty.index.dtype == pd.DatetimeTZDtype("us", "UTC")
+        assert empty.index.name == "timestamp"
+        assert list(map(str, empty.dtypes)) == [*["float64"] * 5, "Int64", "category", "bool"]
+        feed(cache, clock, range(10))
+    full = cache.get_latest_ohlcv("btc-usdt", "1s", 5, include_forming=True)
+    assert list(full.dtypes) == list(empty.dtypes)
+    assert (full.attrs["symbol"], full.attrs["timeframe"]) == (BTC, "1s")
+    full.loc[:, "close"] = 0.0
+    arrays = cache.get_latest_ohlcv_arrays(BTC, Timeframe.S1, 5)
+    assert arrays.close.tolist() == [106.0, 107.0, 108.0, 109.0, 110.0]
+    for name in ("timestamps", "close", "trade_count", "origins"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(arrays, name)[0] = 0
+    cache.put_candle(second(9, 1.0))
+    assert arrays.close[-1] == 110.0
+
+
+def test_an_answer_goes_into_an_inference_frame(cache: DataCacheManager, clock: Clock) -> None:
+    feed(cache, clock, range(150))
+    tables = {
+        label: cache.get_latest_ohlcv(BTC, label, 9, include_forming=True).drop(columns="source")
+        for label in ("1s", "1m", "1h")
+    }
+    quality = QualityFlags(forming=frozenset({Timeframe.M1, Timeframe.H1}))
+    frame = InferenceDataFrame(BTC, clock.now, clock.now, tables, quality=quality)
+    assert frame.to_numpy(["1h.close"], include_forming=True).tolist() == [250.0]
+
+
+def test_exact_values_come_back_as_the_nearest_floats_and_sums_are_exact(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    clock.now = START + MINUTE
+    cache.mark_complete(BTC, until=clock.now)
+    for number in range(10):
+        cache.put_candle(second(number, volume=Decimal("0.1"), high=Decimal("102.30")))
+    minute = cache.get_latest_ohlcv_arrays(BTC, "1m", 1)
+    assert (minute.volume.tolist(), minute.high.tolist()) == ([1.0], [102.3])
+    assert sum([0.1] * 10) != 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"ts": datetime(2024, 8, 8)}, "ts"),  # noqa: DTZ001
+        ({"ts": START + timedelta(milliseconds=1)}, "ts"),
+        ({"high": float("nan")}, "candle"),
+        ({"volume": float("inf")}, "candle"),
+        ({"symbol": "BTC"}, "symbol"),
+    ],
+)
+def test_what_would_spoil_the_rest_is_refused(
+    cache: DataCacheManager, change: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        cache.put_candle(second(0, **change))
+    assert caught.value.field == field
+    assert cache.statistics.symbols == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"symbol": "?", "timeframe": "1m", "n": 1}, "symbol"),
+        ({"symbol": BTC, "timeframe": "1M", "n": 1}, "timeframe"),
+        ({"symbol": BTC, "timeframe": "1m", "n": -1}, "n"),
+        ({"symbol": BTC, "timeframe": "1m", "n": 1.5}, "n"),
+        ({"symbol": BTC, "timeframe": "1m", "n": 1, "as_of": datetime(2024, 8, 8)}, "as_of"),  # noqa: DTZ001
+    ],
+)
+def test_a_question_that_means_nothing_is_refused(
+    cache: DataCacheManager, arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        cache.get_latest_ohlcv(**arguments)
+    assert caught.value.field == field
+
+
+def test_a_frame_is_taken_in_like_single_candles(cache: DataCacheManager, clock: Clock) -> None:
+    other = DataCacheManager(clock=clock)
+    numbers = range(400)
+    feed(cache, clock, numbers)
+    index = pd.DatetimeIndex([START + n * SECOND for n in numbers], name="timestamp")
+    price = 100.0 + np.arange(400)
+    columns = {
+        "open": price,
+        "high": price + 2,
+        "low": price - 1,
+        "close": price + 1,
+        "volume": 0.1,
+        "trade_count": 3,
+    }
+    other.put_candles("BTCUSDT", "1s", pd.DataFrame(columns, index=index))
+    for timeframe in Timeframe:
+        pd.testing.assert_frame_equal(
+            other.get_latest_ohlcv(BTC, timeframe, 999, include_forming=True),
+            cache.get_latest_ohlcv(BTC, timeframe, 999, include_forming=True),
+            check_exact=True,
+        )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window_s": 0},
+        {"settle_s": -1},
+        {"settle_s": 61},
+        {"correction_s": 200},
+        {"candles_per_timeframe": 0},
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        CacheSettings(**change)
+    assert caught.value.field == next(iter(change))
