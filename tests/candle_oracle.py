@@ -38,6 +38,12 @@ class CandleOracle:
             self.closed[key].append(candle)
 
     def discard(self, candle: Candle) -> None:
+        if candle.is_forming:
+            received = self.forming[candle.timeframe, candle.ts]
+            places = [place for place, (_, one) in enumerate(received) if _repeats(candle, one)]
+            for place in places[-1:]:
+                del received[place]
+            return
         revisions = self.closed[candle.timeframe, candle.ts]
         for place in reversed(range(len(revisions))):
             if _repeats(candle, revisions[place]):

@@ -69,7 +69,7 @@ class CandleSeries:
     def __init__(self, timeframe: Timeframe, limit: int) -> None:
         self.length_us = timeframe.value * SECOND_US
         self.ring = ColumnRing(INTS, FLOATS)
-        self.forming = FormingRevisions(self.length_us)
+        self.forming = FormingRevisions()
         self.known_from = AFTER_ALL_US
         self.stored_from = BEFORE_ALL_US
         self.loaded_from = AFTER_ALL_US

@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datalayer.cache.rows import Row
 
-_KEPT: Final = 16
+_KEPT_REVISIONS: Final = 16
+_KEPT_CANDLES: Final = 3
 
 
 class FormingRevisions:
-    """The last revisions of the candle that forms, and of the one before it.
+    """The last revisions of a few candles: of those that opened last, and of the one that was put in last."""
 
-    Args:
-        length_us: of the timeframe.
-    """
+    __slots__ = ("_revisions",)
 
-    __slots__ = ("_length_us", "_revisions")
-
-    def __init__(self, length_us: int) -> None:
-        self._length_us = length_us
+    def __init__(self) -> None:
         self._revisions: dict[int, list[tuple[int, Row]]] = {}
 
     def __len__(self) -> int:
@@ -30,10 +26,9 @@ class FormingRevisions:
         """Keep a revision."""
         revisions = self._revisions.setdefault(row.ts, [])
         revisions.append((received, row))
-        del revisions[:-_KEPT]
-        newest = max(self._revisions)
-        for old in [ts for ts in self._revisions if ts < newest - self._length_us]:
-            del self._revisions[old]
+        del revisions[:-_KEPT_REVISIONS]
+        if len(self._revisions) > _KEPT_CANDLES:
+            del self._revisions[min(ts for ts in self._revisions if ts != row.ts)]
 
     def last(self, ts: int, as_of: int) -> Row | None:
         """Return the last revision of a candle that had been received by a moment; None: none had."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from datalayer.cache.trade_series import Floats, Ints
     from datalayer.domain.timeframe import Timeframe
 
 _PRICES = ("open", "high", "low", "close", "volume")
@@ -51,20 +52,21 @@ def candle_rows(frame: pd.DataFrame, timeframe: Timeframe, origin: Origin = Orig
     return rows
 
 
-def trade_of(symbol: str, row: tuple[Any, ...]) -> Trade:
+def trade_of(symbol: str, ints: Ints, floats: Floats) -> Trade:
     """Return a row of `trade_rows` as a trade."""
-    time, trade_id, side, price, size = row
-    return Trade(symbol, moment(time), trade_id, price, size, Side(side))
+    time, trade_id, side = ints
+    return Trade(symbol, moment(time), trade_id, *floats, Side(side))
 
 
-def trade_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Return the trades of a frame, as `TradeRepository.insert_trades` takes it: time, id, side, price, size.
+def trade_rows(frame: pd.DataFrame) -> list[tuple[Ints, Floats]]:
+    """Return the trades of a frame, as `TradeRepository.insert_trades` takes it: time, id and side; price and size.
 
     Raises:
         InvalidInputError: a column is missing or twice, or a time is naive or missing.
     """
     check_columns(frame, _TRADE)
     times = times_us(frame).tolist()
-    ints = (frame[name].astype(np.int64).tolist() for name in _TRADE[:2])
-    floats = (frame[name].astype(np.float64).tolist() for name in _TRADE[2:])
-    return list(zip(times, *ints, *floats, strict=True))
+    ids, sides = (frame[name].astype(np.int64).tolist() for name in _TRADE[:2])
+    prices, sizes = (frame[name].astype(np.float64).tolist() for name in _TRADE[2:])
+    ints, floats = zip(times, ids, sides, strict=True), zip(prices, sizes, strict=True)
+    return list(zip(ints, floats, strict=True))

@@ -55,6 +55,10 @@ class GuardedStore:
             return found
         return self._store.writable(canonical_symbol(symbol), now)
 
+    def _since(self) -> int:
+        """Return from when on events are kept. The clock has been read."""
+        return self._now_us - self._window_us
+
     def _find(self, symbol: str) -> SymbolCache | None:
         """Return a symbol, in any known spelling, or None. The clock has been read."""
         found = self._store.find(symbol)

@@ -38,13 +38,11 @@ class ImbalanceSeries:
         self._limit = limit
         self._revisions: dict[int, list[list[float]]] = {}
 
-    def put(self, imbalances: OrderBookImbalances) -> bool:
-        """Take in the imbalances of one time; tell whether anything changed.
-
-        Raises:
-            InvalidInputError: the time is naive.
-        """
-        time, values = microseconds(imbalances.ts, "ts"), list(imbalances.values().values())
+    def put(self, since: int, time: int, values: list[float]) -> bool:
+        """Take in the imbalances of a time, unless it is before `since`; tell whether anything changed."""
+        if time < since:
+            self.evicted += 1
+            return False
         position = self.ring.find(time)
         if not self.ring.has(position, time):
             self.load(time, values)

@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from datalayer.cache.frame_rows import times_us, trade_rows
 from datalayer.cache.stored_candles import StoredCandles
 from datalayer.cache.times import microseconds, moment
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.cache.rows import Row
+    from datalayer.domain.order_book import OrderBookColumns
 
 _ITEMS_PER_TURN: Final = 500
 
@@ -77,11 +80,12 @@ class CacheLoads(CacheWrites):
     async def _load_events(self, conn: AsyncConnection, symbol: str, as_of: datetime) -> None:
         start = as_of - timedelta(seconds=self.settings.window_s)
         trades = await TradeRepository(conn).query_trades(symbol, start, as_of=as_of)
-        await self._each(trade_rows(trades), lambda row: self._writable(symbol).trades.put(*row))
-        books = await OrderBookRepository(conn).query_orderbook_snapshots(symbol, start, as_of=as_of)
         await self._each(
-            range(len(books)), lambda row: self._writable(symbol).order_books.put(books.book(row, symbol))
+            trade_rows(trades), lambda row: self._writable(symbol).trades.put(self._since(), *row)
         )
+        books = await OrderBookRepository(conn).query_orderbook_snapshots(symbol, start, as_of=as_of)
+        items = zip(_times_us(books), (books.book(row, symbol) for row in range(len(books))), strict=True)
+        await self._each(items, lambda row: self._writable(symbol).order_books.put(self._since(), *row))
         frame = await ImbalanceRepository(conn).query_orderbook_imbalances(symbol, start, as_of=as_of)
         values = frame[list(IMBALANCES)].to_numpy().tolist()
         imbalances = zip(times_us(frame).tolist(), values, strict=True)
@@ -94,3 +98,8 @@ class CacheLoads(CacheWrites):
                 put(item)
             if number % _ITEMS_PER_TURN == _ITEMS_PER_TURN - 1:
                 await asyncio.sleep(0)
+
+
+def _times_us(books: OrderBookColumns) -> list[int]:
+    times: list[int] = books.timestamps.view(np.int64).tolist()
+    return times

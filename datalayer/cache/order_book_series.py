@@ -42,13 +42,11 @@ class OrderBookSeries:
         """Time of the last book; None: there is none."""
         return self._times[-1] if self._times else None
 
-    def put(self, book: OrderBook) -> bool:
-        """Take in a book; tell whether it is a new one.
-
-        Raises:
-            InvalidInputError: its time is naive.
-        """
-        time = microseconds(book.ts, "ts")
+    def put(self, since: int, time: int, book: OrderBook) -> bool:
+        """Take in the book of a time, unless it is before `since`; tell whether it is a new one."""
+        if time < since:
+            self.evicted += 1
+            return False
         position = bisect_left(self._times, time)
         if position < len(self._times) and self._times[position] == time:
             return False

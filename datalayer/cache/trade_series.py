@@ -10,9 +10,14 @@ from datalayer.cache.column_ring import ColumnRing
 from datalayer.cache.times import microseconds
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from numpy.typing import NDArray
 
     from datalayer.domain.trade import Trade
+
+    Ints: TypeAlias = tuple[int, int, int]
+    Floats: TypeAlias = tuple[float, float]
 
 TIME, TRADE_ID, SIDE = range(3)
 PRICE, SIZE = range(2)
@@ -38,11 +43,14 @@ class TradeSeries:
         self.evicted = 0
         self._limit = limit
 
-    def put(self, time: int, trade_id: int, side: int, price: float, size: float) -> bool:
-        """Take in a trade; tell whether it is a new one."""
-        position, is_there = self._find(time, trade_id)
+    def put(self, since: int, ints: Ints, floats: Floats) -> bool:
+        """Take in a trade, unless it is of before `since`; tell whether it is a new one."""
+        if ints[TIME] < since:
+            self.evicted += 1
+            return False
+        position, is_there = self._find(ints[TIME], ints[TRADE_ID])
         if not is_there:
-            self.ring.insert(position, (time, trade_id, side), (price, size))
+            self.ring.insert(position, ints, floats)
             self._drop(len(self.ring) - self._limit)
         return not is_there
 

@@ -68,10 +68,11 @@ class CacheWrites(GuardedStore):
         Raises:
             InvalidInputError: its time is naive, or the symbol names no pair.
         """
-        row = microseconds(trade.ts, "ts"), trade.trade_id, trade.side, float(trade.price), float(trade.size)
+        ints = microseconds(trade.ts, "ts"), trade.trade_id, trade.side
+        floats = float(trade.price), float(trade.size)
         with self._lock:
             state = self._writable(trade.symbol)
-            is_new = state.trades.put(*row)
+            is_new = state.trades.put(self._since(), ints, floats)
         if is_new and self._listeners:
             self._listeners.tell(state.symbol, trade)
 
@@ -88,9 +89,9 @@ class CacheWrites(GuardedStore):
         for row in trade_rows(frame):
             with self._lock:
                 state = self._writable(symbol)
-                is_new = state.trades.put(*row)
+                is_new = state.trades.put(self._since(), *row)
             if is_new and self._listeners:
-                self._listeners.tell(state.symbol, trade_of(state.symbol, row))
+                self._listeners.tell(state.symbol, trade_of(state.symbol, *row))
 
     def put_orderbook(self, book: OrderBook) -> None:
         """Take in an order book, validated; one whose time is there already is ignored.
@@ -98,9 +99,10 @@ class CacheWrites(GuardedStore):
         Raises:
             InvalidInputError: its time is naive, or the symbol names no pair.
         """
+        time = microseconds(book.ts, "ts")
         with self._lock:
             state = self._writable(book.symbol)
-            is_new = state.order_books.put(book)
+            is_new = state.order_books.put(self._since(), time, book)
         if is_new and self._listeners:
             self._listeners.tell(state.symbol, book)
 
@@ -110,9 +112,10 @@ class CacheWrites(GuardedStore):
         Raises:
             InvalidInputError: the time is naive, or the symbol names no pair.
         """
+        time, values = microseconds(imbalances.ts, "ts"), list(imbalances.values().values())
         with self._lock:
             state = self._writable(imbalances.symbol)
-            is_new = state.imbalances.put(imbalances)
+            is_new = state.imbalances.put(self._since(), time, values)
         if is_new and self._listeners:
             self._listeners.tell(state.symbol, imbalances)
 

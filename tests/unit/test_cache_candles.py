@@ -206,6 +206,19 @@ def test_a_refused_forming_revision_is_gone(cache: DataCacheManager, clock: Cloc
     assert cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True).empty
 
 
+@pytest.mark.parametrize("wrong", [timedelta(days=9_000), timedelta(days=-9_000)])
+def test_a_forming_revision_of_another_age_hides_none(
+    cache: DataCacheManager, clock: Clock, wrong: timedelta
+) -> None:
+    forming = Candle(BTC, Timeframe.M1, START, 1.0, 2.0, 1.0, 2.0, 5.0, is_forming=True)
+    for number in range(20):
+        cache.put_candle(replace(forming, ts=START + wrong + number * MINUTE))
+        clock.now = START + number * MINUTE
+        cache.put_candle(replace(forming, ts=clock.now, open=number + 1.0))
+        shown = cache.get_latest_ohlcv(BTC, "1m", 9, include_forming=True)
+        assert (shown["open"].tolist(), shown.index.tolist()) == ([number + 1.0], [clock.now])
+
+
 def test_a_candle_that_opened_before_the_first_second_is_not_known(
     cache: DataCacheManager, clock: Clock
 ) -> None:
