@@ -101,7 +101,12 @@ class CandleLadder:
         if until is not None:
             self._marked_until = max(self._marked_until, until)
         if since is not None:
-            self._know_from(max(ceil_us(since, SECOND_US), now - self._correction_us))
+            # After the clock was put back, some may be dropped already that are not too old.
+            self.know_from(max(since, self.series[_S1].dropped_until), now)
+
+    def know_from(self, since: int, now: int) -> None:
+        """Take it for said that all 1s candles which open from a time on are here."""
+        self._know_from(max(ceil_us(since, SECOND_US), now - self._correction_us))
 
     def load(self, timeframe: Timeframe, loaded: LoadedCandles, now: int) -> None:
         """Take in candles that were read from the database."""
@@ -185,6 +190,7 @@ class CandleLadder:
         """A 1s candle changed that is kept no more: no candle that it is a part of is known."""
         self.maintain(now)
         self.losses += 1
+        self.series[_S1].dropped_until = max(self.series[_S1].dropped_until, ts + SECOND_US)
         for timeframe in _ROLLED:
             start = self._start(timeframe, ts)
             if start + self.series[timeframe].length_us <= now:

@@ -47,6 +47,7 @@ class CandleSeries:
         loaded_from: open time from which on all candles that existed were loaded.
         unknown: open times, from `known_from` on, of rolled-up candles that changed in a way that cannot be computed here,
             and the number of the loss that each is due to.
+        dropped_until: open time up to which candles were dropped.
         outdone: open times of rolled-up candles that are not shown, though no stored one may be there.
         evicted: number of candles dropped for want of room or for their age.
     """
@@ -55,6 +56,7 @@ class CandleSeries:
         "_limit",
         "_revisions",
         "_rolled",
+        "dropped_until",
         "evicted",
         "forming",
         "known_from",
@@ -74,6 +76,7 @@ class CandleSeries:
         self.stored_from = BEFORE_ALL_US
         self.loaded_from = AFTER_ALL_US
         self.unknown: dict[int, int] = {}
+        self.dropped_until = BEFORE_ALL_US
         self.outdone: set[int] = set()
         self.evicted = 0
         self._limit = limit
@@ -195,6 +198,8 @@ class CandleSeries:
         """Drop the candles that open before a time; what is not known from then on is known no more."""
         count = self.ring.find(ts)
         ints = self.ring.columns(0, count)[0]
+        if count:
+            self.dropped_until = max(self.dropped_until, ints[TIME, -1].item() + self.length_us)
         stored = ints[TIME][ints[ORIGIN] >= Origin.PUT]
         if stored.size:
             self.stored_from = max(self.stored_from, stored[-1].item() + self.length_us)

@@ -67,7 +67,7 @@ class CacheLoads(CacheWrites):
         seconds = await stored.seconds(start)
         await self._each(seconds, lambda row: self._put_second(symbol, row))
         with self._lock:
-            self._writable(symbol).candles.mark_complete(microseconds(start, "as_of"), None, self._now_us)
+            self._writable(symbol).candles.know_from(microseconds(start, "as_of"), self._now_us)
         for timeframe in Timeframe:
             if timeframe != Timeframe.S1:
                 loaded = await stored.of(timeframe, losses)

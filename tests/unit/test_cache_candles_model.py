@@ -162,7 +162,9 @@ class ForgetfulMachine(CandleMachine):
     ) -> None:
         assert len(found) <= n
         right = list(self.oracle.candles(timeframe, as_of, self.now).values())
-        right += [replace(one, trade_count=None) for one in right]  # the one that said it may have been dropped
+        right += [
+            replace(one, trade_count=None) for one in right
+        ]  # the one that said it may have been dropped
         expected = [row(one, is_forming=False) for one in right]
         if include_forming:
             forming = self.oracle.not_closed(timeframe, as_of, self.now)
