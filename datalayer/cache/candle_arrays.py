@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from datalayer.cache.candle_reads import Selection
     from datalayer.cache.candle_series import CandleSeries
-    from datalayer.cache.rows import Row
     from datalayer.domain.timeframe import Timeframe
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -126,9 +125,8 @@ def candle_arrays(
     symbol: str, timeframe: Timeframe, series: CandleSeries, selected: Selection
 ) -> CandleArrays:
     """Return the candles of a selection, as copies."""
-    ints, floats = series.ring.copied(selected.begin, selected.end)
-    if selected.not_closed:
-        ints, floats = _joined(ints, floats, selected.not_closed)
+    more = [(row._replace(origin=Origin.FORMING).ints, row.floats) for row in selected.not_closed]
+    ints, floats = series.ring.copied(selected.begin, selected.end, more)
     opened, high, low, close, volume = floats
     return CandleArrays(
         symbol,
@@ -143,16 +141,6 @@ def candle_arrays(
         ints[COUNT],
         ints[ORIGIN],
     )
-
-
-def _joined(
-    ints: NDArray[np.int64], floats: NDArray[np.float64], rows: tuple[Row, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    more = [row._replace(origin=Origin.FORMING) for row in rows]
-    ints = np.concatenate([ints, np.array([row.ints for row in more], np.int64).T], axis=1)
-    floats = np.concatenate([floats, np.array([row.floats for row in more]).T], axis=1)
-    ints.flags.writeable = floats.flags.writeable = False
-    return ints, floats
 
 
 def _complete(selected: Selection) -> tuple[datetime | None, datetime | None]:

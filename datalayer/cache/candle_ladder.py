@@ -15,16 +15,21 @@ import numpy as np
 
 from datalayer.cache.candle_loading import load_candles
 from datalayer.cache.candle_series import CandleSeries
-from datalayer.cache.rows import MINUTES, TIME, Origin, merged
+from datalayer.cache.rows import MINUTES, TIME, Origin, continued, merged
 from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us
 from datalayer.domain.timeframe import Timeframe
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from numpy.typing import NDArray
 
     from datalayer.cache.candle_loading import LoadedCandles
     from datalayer.cache.rows import Row
     from datalayer.cache.settings import CacheSettings
+
+    Formed: TypeAlias = tuple[bool, Row | None]
+    """Whether all is known, and what there is."""
 
 # An attribute of an enumeration takes as long as rolling up does, until Python 3.12.
 _S1: Final = Timeframe.S1
@@ -46,7 +51,16 @@ class CandleLadder:
         losses: number of 1s candles that came, or were taken back, when they were too old to be kept.
     """
 
-    __slots__ = ("_correction_us", "_dirty", "_due", "_marked_until", "losses", "series")
+    __slots__ = (
+        "_correction_us",
+        "_dirty",
+        "_due",
+        "_forming",
+        "_forming_at",
+        "_marked_until",
+        "losses",
+        "series",
+    )
 
     def __init__(self, settings: CacheSettings) -> None:
         # 1s candles are dropped by age; their limit only bounds what a flood from the future could take.
@@ -60,6 +74,9 @@ class CandleLadder:
         self._marked_until = BEFORE_ALL_US
         self._dirty: dict[Timeframe, set[int]] = {timeframe: set() for timeframe in _ROLLED}
         self._due = AFTER_ALL_US
+        # Of the last second that was asked for; whatever changes a candle clears it.
+        self._forming: dict[Timeframe, Formed] = {}
+        self._forming_at = BEFORE_ALL_US
 
     @property
     def known_until(self) -> int:
@@ -76,6 +93,7 @@ class CandleLadder:
         if is_forming:
             self.series[timeframe].forming.put(row, now)
             return True
+        self._forming.clear()
         if timeframe == _S1:
             return self._put_second(row, now)
         is_new = self.series[timeframe].put_stored(row)
@@ -88,6 +106,7 @@ class CandleLadder:
         series = self.series[timeframe]
         if is_forming:
             return series.forming.discard(row)
+        self._forming.clear()
         if timeframe == _S1 and row.ts < now - self._correction_us:
             self._lose(row.ts, now)
             return False
@@ -106,10 +125,12 @@ class CandleLadder:
 
     def know_from(self, since: int, now: int) -> None:
         """Take it for said that all 1s candles which open from a time on are here."""
+        self._forming.clear()
         self._know_from(max(ceil_us(since, SECOND_US), now - self._correction_us))
 
     def load(self, timeframe: Timeframe, loaded: LoadedCandles, now: int) -> None:
         """Take in candles that were read from the database."""
+        self._forming.clear()
         self.settle(now)  # later it would take out again what is shown in the place of outdone ones
         for ts in load_candles(self.series[timeframe], loaded):
             if (parent := timeframe.parent) is not None:
@@ -119,6 +140,7 @@ class CandleLadder:
         """Roll up every candle that is over at a moment and had a part changed."""
         if horizon < self._due:
             return
+        self._forming.clear()
         for timeframe in _ROLLED:
             length = self.series[timeframe].length_us
             over = sorted(start for start in self._dirty[timeframe] if start + length <= horizon)
@@ -132,6 +154,7 @@ class CandleLadder:
     def maintain(self, now: int) -> None:
         """Roll up what is over, then drop the 1s candles that are too old."""
         self.settle(now)
+        self._forming.clear()
         self.series[_S1].drop_before(now - self._correction_us)
 
     def forming(self, timeframe: Timeframe, as_of: int) -> Row | None:
@@ -139,10 +162,15 @@ class CandleLadder:
 
         Of 1s candles if they are known from its open on, else the last revision that was handed in by then.
         """
-        series = self.series[timeframe]
-        start = self._start(timeframe, as_of)
-        rolled = self._forming_rolled(timeframe, start, as_of) if timeframe != _S1 else None
-        return series.forming.last(start, as_of) if rolled is None else rolled
+        self.settle(as_of)
+        start, at = self._start(timeframe, as_of), self._start(_S1, as_of)
+        if at != self._forming_at:
+            self._forming.clear()
+            self._forming_at = at
+        is_known, rolled = self._formed(timeframe, at)
+        if rolled is None or not is_known or self._is_outdone(timeframe, start, at, rolled.minutes):
+            return self.series[timeframe].forming.last(start, as_of)
+        return rolled
 
     def _put_second(self, row: Row, now: int) -> bool:
         seconds = self.series[_S1]
@@ -221,21 +249,25 @@ class CandleLadder:
             for lower in _LADDER[1 : _LADDER.index(timeframe)]
         )
 
-    def _forming_rolled(self, timeframe: Timeframe, opened: int, as_of: int) -> Row | None:
-        """Return what the parts give that were over: hours up to the last full one, then minutes, then seconds."""
-        self.settle(as_of)
-        begin, found, minutes = opened, [], 0
-        for lower in reversed(_LADDER[: _LADDER.index(timeframe)]):
-            series, end = self.series[lower], self._start(lower, as_of)
-            if end > begin and not series.knows(begin, end):
-                return None
-            found.append(series.rolled(begin, end))
-            minutes += _minutes(series, found[-1][0])
-            begin = end
-        ints, floats = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-        if not ints.shape[1] or self._is_outdone(timeframe, opened, as_of, minutes):
-            return None
-        return merged(opened, ints, floats, minutes)
+    def _formed(self, timeframe: Timeframe, at: int) -> Formed:
+        """Return what is rolled up of the candle that a second lies in: the parts that were over, and the part that forms."""
+        if timeframe == _S1:
+            return True, None
+        if timeframe not in self._forming:
+            self._forming[timeframe] = self._form(timeframe, at)
+        return self._forming[timeframe]
+
+    def _form(self, timeframe: Timeframe, at: int) -> Formed:
+        lower = _BELOW[timeframe]
+        begin, end, parts = self._start(timeframe, at), self._start(lower, at), self.series[lower]
+        if end > begin and not parts.knows(begin, end):
+            return False, None
+        is_known, last = self._formed(lower, at)
+        ints, floats = parts.rolled(begin, end)
+        if not ints.shape[1]:
+            return is_known, None if last is None else last._replace(ts=begin)
+        row = merged(begin, ints, floats, _minutes(parts, ints))
+        return is_known, row if last is None else continued(row, last)
 
 
 def _minutes(parts: CandleSeries, ints: NDArray[np.int64]) -> int:

@@ -76,10 +76,16 @@ class ColumnRing:
         rows = slice(self._start + begin, self._start + end)
         return self._ints[:, rows], self._floats[:, rows]
 
-    def copied(self, begin: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return copies, read-only."""
-        views = self.columns(begin, end)
-        ints, floats = views[0].copy(), views[1].copy()
+    def copied(
+        self, begin: int, end: int, more: Sequence[tuple[Sequence[int], Sequence[float]]] = ()
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return copies, read-only, with `more` rows behind them."""
+        count = end - begin
+        views, room = self.columns(begin, end), count + len(more)
+        ints, floats = np.empty((len(views[0]), room), np.int64), np.empty((len(views[1]), room))
+        ints[:, :count], floats[:, :count] = views
+        for place, row in enumerate(more, count):
+            ints[:, place], floats[:, place] = row
         ints.flags.writeable = floats.flags.writeable = False
         return ints, floats
 

@@ -143,6 +143,22 @@ def merged(ts: int, ints: NDArray[np.int64], floats: NDArray[np.float64], minute
     )
 
 
+def continued(row: Row, last: Row) -> Row:
+    """Return a rolled-up candle with what came after it."""
+    counts = row.trade_count, last.trade_count
+    return Row(
+        row.ts,
+        row.open,
+        max(row.high, last.high),
+        min(row.low, last.low),
+        last.close,
+        exact_total(np.array((row.volume, last.volume))),
+        UNKNOWN_COUNT if UNKNOWN_COUNT in counts else sum(counts),
+        Origin.ROLLED_UP,
+        row.minutes + last.minutes,
+    )
+
+
 def exact_total(sizes: NDArray[np.float64]) -> float:
     """Return the float64 nearest to the sum of the decimals that the floats stand for.
 

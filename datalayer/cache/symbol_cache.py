@@ -15,6 +15,7 @@ from datalayer.cache.order_book_series import OrderBookSeries
 from datalayer.cache.statistics import KINDS
 from datalayer.cache.times import SECOND_US
 from datalayer.cache.trade_series import TradeSeries
+from datalayer.domain.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAINTENANCE_US: Final = 30 * SECOND_US
+_CANDLE_PARTS: Final = {timeframe: f"candles.{timeframe.label}" for timeframe in Timeframe}
 
 
 class SymbolCache:
@@ -85,7 +87,7 @@ class SymbolCache:
         for timeframe, series in self.candles.series.items():
             position = series.ring.find(as_of - series.length_us + 1)
             if position:
-                found[f"candles.{timeframe.label}"] = series.ring.ints(position - 1)[0] + series.length_us
+                found[_CANDLE_PARTS[timeframe]] = series.ring.ints(position - 1)[0] + series.length_us
         for part, ring in (("trades", self.trades.ring), ("imbalances", self.imbalances.ring)):
             position = ring.find(as_of + 1)
             if position:
@@ -114,7 +116,7 @@ class SymbolCache:
     def memory_bytes(self) -> Counter[str]:
         """Return about how much memory each kind takes."""
         return Counter(
-            candles=sum(one.nbytes for one in self.candles.series.values()),
+            candles=sum(one.nbytes for one in self.candles.series.values()) + self.answers.nbytes,
             trades=self.trades.ring.nbytes,
             order_books=self.order_books.nbytes,
             imbalances=self.imbalances.ring.nbytes,
