@@ -125,7 +125,6 @@ class CandleLadder:
 
     def know_from(self, since: int, now: int) -> None:
         """Take it for said that all 1s candles which open from a time on are here."""
-        self._forming.clear()
         self._know_from(max(ceil_us(since, SECOND_US), now - self._correction_us))
 
     def load(self, timeframe: Timeframe, loaded: LoadedCandles, now: int) -> None:

@@ -118,6 +118,27 @@ def test_the_forming_candle_is_of_what_was_closed_at_that_moment(
     assert cache.get_latest_ohlcv(BTC, "1h", 5, as_of=then).empty
 
 
+def test_the_forming_candle_changes_within_a_second_with_what_it_is_made_of(
+    cache: DataCacheManager, clock: Clock
+) -> None:
+    feed(cache, clock, range(10, 70))
+
+    def highs() -> list[float]:
+        frames = (cache.get_latest_ohlcv(BTC, label, 1, include_forming=True) for label in ("1m", "1h"))
+        return [high for frame in frames for high in frame["high"]]
+
+    assert highs() == [171.0]  # the hour is not known from its open on
+    cache.mark_complete(BTC, since=START)
+    assert highs() == [171.0, 171.0]
+    correction = second(65, 500.0)
+    cache.put_candle(correction)
+    assert highs() == [502.0, 502.0]
+    cache.put_candle(second(5, 900.0))
+    assert highs() == [502.0, 902.0]
+    cache.discard(correction)
+    assert highs() == [171.0, 902.0]
+
+
 def test_silent_seconds_and_minutes_have_no_candle(cache: DataCacheManager, clock: Clock) -> None:
     feed(cache, clock, range(10))
     feed(cache, clock, range(200, 310))
