@@ -103,8 +103,10 @@ def aggregate_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp
     )
 
 
-def generated_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp | None) -> str:
-    """Return the roll-up of stored lower candles to whole candles; `weight` is the number of minutes with data.
+def generated_query(
+    of: Instrument, chosen: CandleSelection, rolled_up: RolledUp | None, *, only_seconds: bool = False
+) -> str:
+    """Return the roll-up of stored lower candles to whole candles.
 
     The end of a range is bounded by what is closed, so every lower candle inside is visible too. Each candle is made of one
     timeframe: the one that has something for most of its minutes, and the finest of those that have as many. Seconds are
@@ -114,13 +116,18 @@ def generated_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp
         of: whose.
         chosen: what to make.
         rolled_up: what the aggregates hold; of 1m, in the place of 1s candles. None: those are not used at all.
+        only_seconds: use nothing else.
+
+    Returns:
+        A query with the columns `weight`, the number of minutes with data, and `made_of`, a timeframe in seconds.
     """
     ranges = few([opens.on_grid(chosen.timeframe) for opens in chosen.ranges])
-    parts = [_longer_than_seconds(of, chosen.timeframe, ranges)]
+    parts = [] if only_seconds else [_longer_than_seconds(of, chosen.timeframe, ranges)]
     if rolled_up is not None:
         parts += _seconds(of, chosen.timeframe, ranges, rolled_up)
     return (
-        f"SELECT {_select_list(chosen)}, weight FROM ({_best_roll_up(_bucket(chosen.timeframe), parts)}) AS candles"
+        f"SELECT {_select_list(chosen)}, weight, made_of"
+        f" FROM ({_best_roll_up(_bucket(chosen.timeframe), parts)}) AS candles"
         f" {_order(chosen)}"
     )
 
@@ -204,7 +211,7 @@ def _seconds(
 def _best_roll_up(bucket: str, parts: Sequence[str]) -> str:
     return f"""
         SELECT DISTINCT ON (bucket)
-            bucket AS ts, open, high, low, close, volume, trade_count, weight
+            bucket AS ts, open, high, low, close, volume, trade_count, weight, timeframe AS made_of
         FROM (
             SELECT {bucket} AS bucket, timeframe,
                 first(open, ts) AS open, max(high) AS high, min(low) AS low, last(close, ts) AS close,

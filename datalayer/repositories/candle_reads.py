@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
     from datalayer.repositories.instruments import InstrumentRepository
 
@@ -42,6 +43,12 @@ T = TypeVar("T")
 SOURCES: Final = ("stored", "aggregate", "generated", "forming", "filled")
 """Where a candle of a frame is from; the numbers of `CandleColumns.origins` count from here."""
 
+_MORE_COLUMNS: Final[Mapping[str, dict[str, PgType]]] = {
+    "stored": {},
+    "aggregate": {"weight": "int8"},
+    "generated": {"weight": "int8", "made_of": "int4"},
+    "forming": {"weight": "int8"},
+}
 _ROOM: Final = 4
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -70,6 +77,10 @@ class CandleColumns:
         """Return some of the rows."""
         values = {name: column[selection] for name, column in self.steps.items()}
         return CandleColumns(self.times[selection], values, self.origins[selection], self.weights[selection])
+
+    def labelled(self, origin: str) -> CandleColumns:
+        """Return the same rows, all from one of `SOURCES`."""
+        return replace(self, origins=np.full(len(self), SOURCES.index(origin), np.int8))
 
     def without(self, times: NDArray[np.datetime64]) -> CandleColumns:
         """Return the rows that have none of these open times."""
@@ -164,8 +175,12 @@ class CandleReader:
         if source in {"best", "aggregate"}:
             aggregated = await self._aggregated(_lacking(made, found))
             found = _joined(found, await self._mended(aggregated) if source == "best" else aggregated)
-        if source in {"best", "generated"}:
-            found = _joined(found, await self._generated(_lacking(made, _limited(wanted, found))))
+        if source != "stored":
+            lacking = _lacking(made, _limited(wanted, found))
+            generated = await self._generated(lacking, only_seconds=source == "aggregate")
+            if source == "generated":
+                generated = {t: columns.labelled("generated") for t, columns in generated.items()}
+            found = _joined(found, generated)
         found = _joined(found, await self._forming([chosen for chosen in made if _forms(chosen)]))
         return _limited(wanted, found)
 
@@ -198,14 +213,14 @@ class CandleReader:
             mended[timeframe] = aggregated[timeframe].without(better.times).joined(better)
         return mended
 
-    async def _generated(self, wanted: Sequence[CandleSelection]) -> Found:
+    async def _generated(self, wanted: Sequence[CandleSelection], *, only_seconds: bool) -> Found:
         """Roll up, reaching back step by step where only the last candles are wanted."""
         found = {chosen.timeframe: blank_columns(chosen.values) for chosen in wanted}
         left = [bounded for chosen in wanted if (bounded := await self._from_first(chosen)).ranges]
         reach = 1
         while left:
             near = [_reaching_back(chosen, reach) for chosen in left]
-            found |= await self._roll_up(near)
+            found |= await self._roll_up(near, only_seconds=only_seconds)
             left = [
                 chosen
                 for chosen, tried in zip(left, near, strict=True)
@@ -230,11 +245,13 @@ class CandleReader:
         if not wanted:
             return {}
         rolled_up = await self._rolled_up()
-        return await self._query(wanted, "generated", lambda of, c: minutes_query(of, c, rolled_up))
+        return await self._query(wanted, "aggregate", lambda of, c: minutes_query(of, c, rolled_up))
 
-    async def _roll_up(self, wanted: Sequence[CandleSelection]) -> Found:
+    async def _roll_up(self, wanted: Sequence[CandleSelection], *, only_seconds: bool) -> Found:
         rolled_up = await self._rolled_up()
-        return await self._query(wanted, "generated", lambda of, c: generated_query(of, c, rolled_up))
+        return await self._query(
+            wanted, "generated", lambda of, c: generated_query(of, c, rolled_up, only_seconds=only_seconds)
+        )
 
     async def _forming(self, wanted: Sequence[CandleSelection]) -> Found:
         if not wanted:
@@ -257,7 +274,7 @@ class CandleReader:
         """Read all timeframes in one query."""
         if not wanted:
             return {}
-        types = wanted[0].types | ({} if origin == "stored" else {"weight": "int8"})
+        types = wanted[0].types | _MORE_COLUMNS[origin]
         parts = [query(self.instrument, chosen) for chosen in wanted]
         if len(parts) > 1:
             types = {"timeframe": "int4", **types}
@@ -271,7 +288,9 @@ class CandleReader:
         self._queries += 1
         self._rows += rows
         weights = data.get("weight", np.broadcast_to(np.int64(0), rows))
-        origins = np.broadcast_to(np.int8(SOURCES.index(origin)), rows)
+        origins = np.full(rows, SOURCES.index(origin), np.int8)
+        if "made_of" in data:
+            origins[data["made_of"] == Timeframe.S1] = SOURCES.index("aggregate")
         everything = CandleColumns(
             data["ts"], {name: data[name] for name in wanted[0].values}, origins, weights
         )

@@ -59,12 +59,12 @@ CandleSource: TypeAlias = Literal["best", "stored", "aggregate", "generated"]
 """Where candles come from.
 
 - `stored`: stored at that timeframe, by an exchange or an import.
-- `aggregate`: what the continuous aggregate of stored 1s candles has materialised (not for 1s), where they were not written to
-  since. The newest candles are not in it yet.
+- `aggregate`: rolled up from stored 1s candles alone (not for 1s): by the continuous aggregate where it is materialised and
+  up to date, and the rest now, in the same way.
 - `generated`: rolled up now from lower stored candles (not for 1s). Each candle is made of one timeframe: the one that has
   something for most of its minutes, and the finest of those that have as many.
 - `best`: for each open time the first of these three that has it. An aggregate is passed over where its 1s candles have a
-  hole that longer stored candles do not have.
+  hole that longer stored candles do not have. What it is does not depend on what was materialised when.
 """
 
 _INT4_MAX: Final = 2**31 - 1

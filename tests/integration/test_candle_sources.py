@@ -112,9 +112,23 @@ async def test_silent_seconds_are_no_hole(engine: AsyncEngine) -> None:
 async def test_what_is_not_materialised_yet_is_rolled_up_in_the_same_way(candles: CandleRepository) -> None:
     await candles.upsert_candles(BTC, "1s", flat(3600, Timeframe.S1, 1).iloc[::7])
     await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 2))
-    as_of = START + HOUR
-    assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)) == [(1, "generated")]
-    assert (await candles.query_ohlcv_data(BTC, "1h", as_of=as_of, source="aggregate")).empty
+    for source in ("best", "aggregate"):
+        hours = await candles.query_ohlcv_data(BTC, "1h", as_of=START + HOUR, source=source)
+        assert told(hours) == [(1, "aggregate")]
+        assert told(
+            await candles.query_ohlcv_data(BTC, "1h", limit=5, as_of=START + HOUR, source=source)
+        ) == told(hours)
+    await candles.upsert_candles(BTC, "1m", flat(60, Timeframe.M1, 3, START + HOUR))
+    as_of = START + 2 * HOUR
+    assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)) == [
+        (1, "aggregate"),
+        (3, "generated"),
+    ]
+    assert told(await candles.query_ohlcv_data(BTC, "1h", as_of=as_of, source="aggregate")) == [
+        (1, "aggregate")
+    ]
+    now = await candles.query_ohlcv_data(BTC, "1h", as_of=as_of, source="generated")
+    assert told(now) == [(1, "generated"), (3, "generated")]
 
 
 async def test_what_was_materialised_before_a_late_write_is_not_given_out(engine: AsyncEngine) -> None:
@@ -137,7 +151,7 @@ async def test_what_was_materialised_before_a_late_write_is_not_given_out(engine
         )
         fresh = await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)
     assert fresh["high"].to_list() == [9, 1]
-    assert fresh["source"].to_list() == ["generated", "aggregate"]
+    assert fresh["source"].to_list() == ["aggregate", "aggregate"]
 
 
 async def test_the_candle_that_forms_is_given_on_request_and_marked(candles: CandleRepository) -> None:

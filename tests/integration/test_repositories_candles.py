@@ -353,7 +353,7 @@ async def test_the_database_rolls_real_seconds_up_to_the_official_minutes(engine
         complete = await CandleRepository(conn).query_ohlcv_data(
             BTC, "1m", start=begin, end=end, fill="refuse"
         )
-        assert (complete["source"] == "generated").all()
+        assert (complete["source"] == "aggregate").all()
     await materialise(engine, "candles", begin, end)
     async with engine.connect() as conn:
         candles = CandleRepository(conn)
