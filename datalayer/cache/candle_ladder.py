@@ -15,7 +15,7 @@ import numpy as np
 
 from datalayer.cache.candle_loading import load_candles
 from datalayer.cache.candle_series import CandleSeries
-from datalayer.cache.rows import MINUTES, TIME, Origin, continued, merged
+from datalayer.cache.rows import MINUTES, ORIGIN, TIME, Origin, continued, merged
 from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us
 from datalayer.domain.timeframe import Timeframe
 
@@ -131,9 +131,11 @@ class CandleLadder:
         """Take in candles that were read from the database."""
         self._forming.clear()
         self.settle(now)  # later it would take out again what is shown in the place of outdone ones
+        before = self.series[timeframe].known_from
         for ts in load_candles(self.series[timeframe], loaded):
             if (parent := timeframe.parent) is not None:
                 self._mark(parent, ts)
+        self._mark_unwritten(timeframe, before)
 
     def settle(self, horizon: int) -> None:
         """Roll up every candle that is over at a moment and had a part changed."""
@@ -196,6 +198,14 @@ class CandleLadder:
     def _mark_longer(self, timeframe: Timeframe, ts: int) -> None:
         for longer in _LADDER[_LADDER.index(timeframe) + 1 :]:
             self._mark(longer, ts)
+
+    def _mark_unwritten(self, timeframe: Timeframe, before: int) -> None:
+        """Mark the candles that were not known before and have parts which were put in: the database may lack these."""
+        series, lower = self.series[timeframe], _BELOW[timeframe]
+        ints = self.series[lower].rolled(series.known_from, before)[0]
+        is_ours = ints[ORIGIN] == (Origin.PUT if lower == _S1 else Origin.ROLLED_UP)
+        for start in np.unique(ints[TIME][is_ours] // series.length_us * series.length_us).tolist():
+            self._mark(timeframe, start)
 
     def _know_from(self, since: int) -> None:
         """1s candles are known from a time on: so are the candles that are made of them."""

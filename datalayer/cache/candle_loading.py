@@ -41,11 +41,9 @@ def load_candles(series: CandleSeries, loaded: LoadedCandles) -> list[int]:
     Returns:
         Open times of rolled-up candles that are others than before.
     """
-    generated = [row.ts + series.length_us for row in loaded.best if row.origin == Origin.GENERATED]
-    # Where the database passes its aggregate over, what 1s candles alone would give is not known.
-    known = max([loaded.rolled_from, *generated[-1:]])
+    known, since = loaded.rolled_from, min(loaded.rolled_from, loaded.best_from)
     lost = {ts for ts, loss in series.unknown.items() if loss > loaded.losses}
-    series.unknown = {ts: loss for ts, loss in series.unknown.items() if ts < known or ts in lost}
+    series.unknown = {ts: loss for ts, loss in series.unknown.items() if ts < since or ts in lost}
     series.known_from = min(series.known_from, known)
     series.loaded_from = min(series.loaded_from, loaded.best_from)
     series.stored_from = max(series.stored_from, loaded.stored_from)

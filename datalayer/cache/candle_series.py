@@ -175,6 +175,8 @@ class CandleSeries:
         else:
             self.ring.delete(self.ring.find(row.ts))
             self._show_rolled(row.ts)
+            if self.loaded_from <= row.ts < self.known_from:
+                self.unknown[row.ts] = 0  # what was loaded before it is not kept
         return True
 
     def knows(self, begin: int, end: int) -> bool:

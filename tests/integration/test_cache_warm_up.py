@@ -14,6 +14,7 @@ from datalayer.cache import CacheSettings, DataCacheManager
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 from datalayer.repositories import CandleRepository, InstrumentRepository
+from tests.integration.test_cache_is_the_database import assert_same_candles
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -83,8 +84,7 @@ async def check_all(
         for include_forming in (False, True):
             ours = cache.get_latest_ohlcv(BTC, timeframe, n, include_forming=include_forming, as_of=as_of)
             theirs = await stored_answer(candles, timeframe, n, as_of, include_forming=include_forming)
-            ours.attrs = theirs.attrs
-            pd.testing.assert_frame_equal(ours, theirs, check_exact=True, check_freq=False)
+            assert_same_candles(ours, theirs)
 
 
 def put_all(cache: DataCacheManager, clock: Clock, seconds: pd.DataFrame) -> None:
@@ -103,7 +103,7 @@ async def test_after_it_and_live_from_then_on_answers_are_those_of_the_database(
     cache.mark_complete(BTC, until=NOW)
     await check_all(cache, candles, NOW)
     day = await candles.query_ohlcv_data(BTC, "1d", as_of=NOW, include_forming=True)
-    assert day["source"].tolist() == ["aggregate", "forming"]
+    assert day["source"].tolist() == ["generated", "forming"]
 
     until = NOW + timedelta(minutes=65)
     live = market(Timeframe.S1, NOW + SECOND, until, 2, share=0.3)
@@ -127,8 +127,7 @@ async def test_official_candles_come_first_and_the_rest_is_right_or_absent(candl
     for timeframe in Timeframe:
         ours = cache.get_latest_ohlcv(BTC, timeframe, 200)
         theirs = await stored_answer(candles, timeframe, 200, NOW)
-        ours.attrs = theirs.attrs
-        pd.testing.assert_frame_equal(ours, theirs, check_exact=True, check_freq=False)
+        assert_same_candles(ours, theirs)
 
     until = NOW + timedelta(minutes=70)
     live = market(Timeframe.S1, NOW + SECOND, until, 5, share=0.02)
@@ -147,8 +146,7 @@ async def test_official_candles_come_first_and_the_rest_is_right_or_absent(candl
         complete = theirs.loc[theirs.index >= ours.attrs["complete_from"]]
         assert complete.index.isin(ours.index).all()
         ours = ours.loc[ours.index.isin(theirs.index)]
-        ours.attrs = shared.attrs
-        pd.testing.assert_frame_equal(ours, shared, check_exact=True, check_freq=False)
+        assert_same_candles(ours, shared)
         absent += len(cache.get_unknown_candles(BTC).get(timeframe, ()))
     assert absent > 0
     await cache.warm_up(candles._conn, [BTC])
@@ -156,8 +154,7 @@ async def test_official_candles_come_first_and_the_rest_is_right_or_absent(candl
     for timeframe in Timeframe:
         ours = cache.get_latest_ohlcv(BTC, timeframe, 200)
         theirs = await stored_answer(candles, timeframe, 200, until)
-        ours.attrs = theirs.attrs
-        pd.testing.assert_frame_equal(ours, theirs, check_exact=True, check_freq=False)
+        assert_same_candles(ours, theirs)
 
 
 async def test_what_came_live_is_not_overwritten_and_repeating_changes_nothing(

@@ -58,10 +58,32 @@ def test_a_candle_made_of_longer_ones_is_shown_but_no_part_of_others(ladder: Can
     ladder.load(H4, loaded([]), NOW_US)
     assert shown(ladder, H1)[5] == 999.0
     assert ladder.series[H1].complete_from() == BEFORE_ALL_US
-    ladder.put(Timeframe.S1, row(11.75, Origin.PUT, 7.0), is_forming=False, now=NOW_US)
-    assert ladder.forming(H4, START_US + 8 * HOUR_US - 1) is None
-    assert not ladder.series[H1].knows(START_US + 4 * HOUR_US, START_US + 6 * HOUR_US)
-    assert ladder.series[H1].knows(START_US + 6 * HOUR_US, START_US + 7 * HOUR_US)
+    forming = ladder.forming(H4, START_US + 7 * HOUR_US)
+    assert forming is not None
+    assert (forming.open, forming.high, forming.minutes) == (104.0, 106.0, 130)
+
+
+def test_minutes_that_were_made_here_are_part_of_what_was_loaded(ladder: CandleLadder) -> None:
+    """Of what was put in before, the database may have nothing yet."""
+    ladder.put(Timeframe.S1, row(11.05, Origin.PUT, 7.0), is_forming=False, now=NOW_US)
+    ladder.mark_complete(START_US + 11 * HOUR_US + 60 * SECOND_US, None, NOW_US)
+    ladder.settle(NOW_US)
+    assert shown(ladder, Timeframe.M5) == []
+    for timeframe in (M1, Timeframe.M5):
+        ladder.load(timeframe, loaded([]), NOW_US)
+    ladder.settle(NOW_US)
+    assert shown(ladder, Timeframe.M5) == [7.0]
+
+
+def test_a_refused_candle_in_the_place_of_a_loaded_one_leaves_a_hole(ladder: CandleLadder) -> None:
+    earlier = loaded([row(hour, Origin.GENERATED, 100.0 + hour) for hour in range(3)])
+    ladder.load(H1, replace(earlier, rolled_from=START_US + 2 * HOUR_US), NOW_US)
+    ladder.put(H1, row(1, Origin.PUT, 5.0), is_forming=False, now=NOW_US)
+    assert shown(ladder, H1) == [100.0, 5.0, 102.0]
+    assert ladder.discard(H1, row(1, Origin.PUT, 5.0), is_forming=False, now=NOW_US)
+    assert (shown(ladder, H1), ladder.series[H1].holes()) == ([100.0, 102.0], [START_US + HOUR_US])
+    ladder.load(H1, replace(earlier, rolled_from=START_US + 2 * HOUR_US), NOW_US)
+    assert (shown(ladder, H1), ladder.series[H1].holes()) == ([100.0, 101.0, 102.0], [])
 
 
 def test_candles_begin_after_a_stored_one_that_was_not_loaded(ladder: CandleLadder) -> None:
