@@ -152,9 +152,9 @@ async def test_the_same_data_give_the_same_answers(
     async with conn.begin_nested() as savepoint:
         await InstrumentRepository(conn).ensure(BTC, 1, 2)
         feed = Feed(conn)
-        feed.to_write = [candle(Timeframe.S1, START - SECOND * (1 + back), seed) for back, seed in before]
-        await feed.write()
         if is_loaded:
+            feed.to_write = [candle(Timeframe.S1, START - SECOND * (1 + back), seed) for back, seed in before]
+            await feed.write()
             await feed.cache.warm_up(conn, [BTC])
         for step in steps:
             await feed.step(*step)
