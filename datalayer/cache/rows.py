@@ -37,9 +37,9 @@ class Origin(IntEnum):
     ROLLED_UP = 0
     """Made here of 1s candles."""
     AGGREGATE = 1
-    """Materialised by the database, or made of such candles, and loaded."""
+    """Made of 1s candles by the database, or of its minutes, and loaded."""
     GENERATED = 2
-    """Made by the database when it was asked, of whatever it had, and loaded."""
+    """Made by the database of longer candles, and loaded; no part of longer ones here."""
     PUT = 3
     """Handed in at this timeframe."""
     LOADED = 4

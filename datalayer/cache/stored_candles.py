@@ -58,7 +58,9 @@ class StoredCandles:
             losses: see `LoadedCandles`.
         """
         if timeframe == Timeframe.M1:
-            await self._read_minutes()
+            frame = await self._query(timeframe, "aggregate", start=self._minutes_from)
+            rows = candle_rows(frame, timeframe, Origin.AGGREGATE)
+            self._minutes = [row._replace(minutes=1) for row in rows]
         best = await self._query(timeframe, "best", limit=self._limit)
         rolled = self._rolled(timeframe)
         rolled_from = self._begins(timeframe.value * SECOND_US)
@@ -86,16 +88,6 @@ class StoredCandles:
         return await self._candles.query_ohlcv_data(
             self._symbol, timeframe, start=start, end=end, limit=limit, as_of=self._as_of, source=source
         )
-
-    async def _read_minutes(self) -> None:
-        """Read the minutes that are made of 1s candles: from these, and where they are gone, as they were materialised."""
-        found: dict[int, Row] = {}
-        sources: tuple[CandleSource, ...] = ("generated", "aggregate")
-        for source in sources:
-            frame = await self._query(Timeframe.M1, source, start=self._minutes_from)
-            rows = candle_rows(frame, Timeframe.M1, Origin.AGGREGATE)
-            found |= {row.ts: row._replace(minutes=1) for row in rows}
-        self._minutes = [found[ts] for ts in sorted(found)]
 
     async def _stored_from(self, best: pd.DataFrame, timeframe: Timeframe) -> int:
         """Return from when on all stored candles are among the best: after the last one before them."""

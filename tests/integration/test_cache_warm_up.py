@@ -103,7 +103,7 @@ async def test_after_it_and_live_from_then_on_answers_are_those_of_the_database(
     cache.mark_complete(BTC, until=NOW)
     await check_all(cache, candles, NOW)
     day = await candles.query_ohlcv_data(BTC, "1d", as_of=NOW, include_forming=True)
-    assert day["source"].tolist() == ["generated", "forming"]
+    assert day["source"].tolist() == ["aggregate", "forming"]
 
     until = NOW + timedelta(minutes=65)
     live = market(Timeframe.S1, NOW + SECOND, until, 2, share=0.3)

@@ -69,7 +69,7 @@ def test_a_minute_is_given_when_it_is_over_and_is_made_of_its_seconds(
     minute = cache.get_latest_ohlcv(BTC, "1m", 5)
     assert opens(minute) == ["00:00:00"]
     assert minute[VALUES].iloc[0].tolist() == [100.0, 161.0, 99.0, 160.0, 6.0, 180]
-    assert minute["source"].tolist() == ["generated"]
+    assert minute["source"].tolist() == ["aggregate"]
 
 
 def test_a_candle_is_given_as_closed_from_its_close_on_even_if_it_came_before(
@@ -170,7 +170,7 @@ def test_an_official_candle_is_given_instead_of_ours_and_no_part_of_others(
     cache.put_candle(official)
     minutes = cache.get_latest_ohlcv(BTC, "1m", 9)
     assert minutes["open"].tolist()[:2] == [7.0, 160.0]
-    assert minutes["source"].tolist() == ["stored", *["generated"] * 4]
+    assert minutes["source"].tolist() == ["stored", *["aggregate"] * 4]
     assert minutes["trade_count"].isna().tolist() == [True, *[False] * 4]
     assert cache.get_latest_ohlcv(BTC, "5m", 9)["open"].tolist() == [100.0]
     assert cache.discard(official)
@@ -325,7 +325,7 @@ def test_stored_candles_that_are_gone_may_still_outdo_ours(clock: Clock) -> None
         clock.now = START + (number + 1) * MINUTE
         cache.put_candle(second(60 * number))
     clock.now += timedelta(minutes=1)
-    assert set(cache.get_latest_ohlcv(BTC, "1m", 99)["source"]) == {"generated"}
+    assert set(cache.get_latest_ohlcv(BTC, "1m", 99)["source"]) == {"aggregate"}
     assert cache.get_latest_ohlcv(BTC, "4h", 9).empty
     assert cache.get_unknown_candles(BTC)[Timeframe.H4] == (START,)
 
