@@ -41,6 +41,8 @@ AGGREGATES: Final[Mapping[Family, tuple[Aggregate, ...]]] = {
 async def refresh_aggregates(engine: AsyncEngine, family: Family, start: datetime, end: datetime) -> None:
     """Materialise all aggregates of a family over a range, each after the one it reads. May be repeated.
 
+    What is recorded as dirty stays recorded: `AggregateRefresher` refreshes and clears it.
+
     An aggregate sees only what its source has materialised, so the order matters. Each refresh commits by itself: after
     an error the lower aggregates are refreshed, and a repetition finishes the rest.
 

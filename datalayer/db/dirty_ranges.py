@@ -78,7 +78,7 @@ async def record_late(
     Args:
         conn: connection inside the transaction that wrote the rows.
         family: the hypertable that they were written to.
-        times: times of the batch that they came in, ascending; also of those that were stored already.
+        times: times of the batch that they came in, in any order; also of those that were stored already.
         first: time of the first late row that was written.
         last: time of the last one.
 
@@ -86,7 +86,7 @@ async def record_late(
         DatabaseError: the server refuses, or the connection is lost.
     """
     bounds = [np.datetime64(moment.replace(tzinfo=None), "us") for moment in (first, last)]
-    late = times[(times >= bounds[0]) & (times <= bounds[1])]
+    late = np.sort(times[(times >= bounds[0]) & (times <= bounds[1])])
     breaks = np.flatnonzero(np.diff(late) > np.timedelta64(MERGED_WITHIN)) + 1
     starts, ends = late[np.r_[0, breaks]], late[np.r_[breaks - 1, -1]]
     await record_ranges(conn, family, _aware(starts), _aware(ends))

@@ -71,13 +71,22 @@ class RolledUp:
 
     def clean_in(self, ranges: Sequence[OpenRange], timeframe: Timeframe) -> tuple[OpenRange, ...]:
         """Return what of some ranges is covered by whole candles of an aggregate that are up to date."""
+        dirty = [(timeframe.floor(start), timeframe.ceil(stop)) for start, stop in self.dirty]
+        return without(self._whole_in(ranges, timeframe), dirty)
+
+    def dirty_in(self, ranges: Sequence[OpenRange], timeframe: Timeframe) -> tuple[OpenRange, ...]:
+        """Return what of some ranges is covered by whole candles of an aggregate that may be out of date."""
+        clean = self.clean_in(ranges, timeframe)
+        left = without(self._whole_in(ranges, timeframe), ((c.start or _EARLIEST, c.end) for c in clean))
+        return tuple(opens for opens in left if opens.end > _EARLIEST)
+
+    def _whole_in(self, ranges: Sequence[OpenRange], timeframe: Timeframe) -> list[OpenRange]:
         end = timeframe.floor(self.aggregates[timeframe].end)
         whole = [
             OpenRange(opens.start and timeframe.ceil(opens.start), min(end, timeframe.floor(opens.end)))
             for opens in ranges
         ]
-        dirty = [(timeframe.floor(start), timeframe.ceil(stop)) for start, stop in self.dirty]
-        return without([opens for opens in whole if opens.start is None or opens.start < opens.end], dirty)
+        return [opens for opens in whole if opens.start is None or opens.start < opens.end]
 
 
 def stored_query(of: Instrument, chosen: CandleSelection) -> str:
@@ -87,19 +96,23 @@ def stored_query(of: Instrument, chosen: CandleSelection) -> str:
     return f"SELECT {_select_list(chosen)} FROM candles WHERE {condition} AND {ranges} {_order(chosen)}"
 
 
-def aggregate_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) -> str:
+def aggregate_query(
+    of: Instrument, chosen: CandleSelection, rolled_up: RolledUp, *, dirty: bool = False
+) -> str:
     """Return the query of candles that are materialised and up to date; `weight` is the number of 1s candles in each.
 
     Args:
         of: whose.
         chosen: not of 1s.
         rolled_up: what the aggregates hold.
+        dirty: those that may be out of date, and no others.
     """
     timeframe = chosen.timeframe
-    clean = rolled_up.clean_in([opens.on_grid(timeframe) for opens in few(chosen.ranges)], timeframe)
+    asked = [opens.on_grid(timeframe) for opens in few(chosen.ranges)]
+    ranges = rolled_up.dirty_in(asked, timeframe) if dirty else rolled_up.clean_in(asked, timeframe)
     return (
         f"SELECT {_select_list(chosen)}, candle_count AS weight FROM {rolled_up.aggregates[timeframe].table}"
-        f" WHERE {instrument_condition(of)} AND {within(clean)} {_order(chosen)}"
+        f" WHERE {instrument_condition(of)} AND {within(ranges)} {_order(chosen)}"
     )
 
 
@@ -165,6 +178,14 @@ def minutes_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) 
     return (
         f"SELECT {_bucket(chosen.timeframe)} AS ts, count(DISTINCT date_trunc('minute', ts)) AS weight"
         f" FROM ({parts}) AS seconds GROUP BY 1 ORDER BY 1"
+    )
+
+
+def seconds_query(of: Instrument, chosen: CandleSelection) -> str:
+    """Return `ts` and `weight`: how many 1s candles of each candle are stored; no row if none is."""
+    return (
+        f"SELECT {_bucket(chosen.timeframe)} AS ts, count(*) AS weight FROM candles"
+        f" WHERE {instrument_condition(of)} AND timeframe = 1 AND {within(few(chosen.ranges))} GROUP BY 1 ORDER BY 1"
     )
 
 

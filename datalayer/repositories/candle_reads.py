@@ -23,6 +23,7 @@ from datalayer.repositories.candle_queries import (
     forming_query,
     generated_query,
     minutes_query,
+    seconds_query,
     stored_query,
 )
 from datalayer.repositories.candle_ranges import OpenRange, gaps_in, not_before, ranges_of
@@ -188,7 +189,27 @@ class CandleReader:
         if not wanted:
             return {}
         rolled_up = await self._rolled_up()
-        return await self._query(wanted, "aggregate", lambda of, c: aggregate_query(of, c, rolled_up))
+        clean = await self._query(wanted, "aggregate", lambda of, c: aggregate_query(of, c, rolled_up))
+        dirty = [
+            c for c in wanted if rolled_up.dirty_in([o.on_grid(c.timeframe) for o in c.ranges], c.timeframe)
+        ]
+        return _joined(clean, await self._last_copies(dirty, rolled_up)) if dirty else clean
+
+    async def _last_copies(self, wanted: Sequence[CandleSelection], rolled_up: RolledUp) -> Found:
+        """Return the candles that are out of date, and made of more 1s candles than there are by now.
+
+        1s candles are only deleted on purpose, by dropping chunks of them: the aggregate is what is left.
+        """
+        old = await self._query(
+            wanted, "aggregate", lambda of, c: aggregate_query(of, c, rolled_up, dirty=True)
+        )
+        asked = [
+            CandleSelection(timeframe, ranges_of(columns.times, timeframe), None, ())
+            for timeframe, columns in old.items()
+            if len(columns)
+        ]
+        left = await self._query(asked, "generated", seconds_query)
+        return {t: old[t].rows(old[t].weights > _weights_at(old[t].times, left[t])) for t in left}
 
     async def _mended(self, aggregated: Found) -> Found:
         """Replace candles whose seconds have a hole by the roll-up of longer stored candles that have none there."""
@@ -297,6 +318,14 @@ class CandleReader:
         if len(wanted) == 1:
             return {wanted[0].timeframe: _ascending(everything)}
         return {c.timeframe: _ascending(everything.rows(data["timeframe"] == c.timeframe)) for c in wanted}
+
+
+def _weights_at(times: NDArray[np.datetime64], columns: CandleColumns) -> NDArray[np.int64]:
+    """Return the weights at these times; 0 where there is no row."""
+    weights = np.zeros(len(times), np.int64)
+    _, at, rows = np.intersect1d(times, columns.times, assume_unique=True, return_indices=True)
+    weights[at] = columns.weights[rows]
+    return weights
 
 
 def _ascending(columns: CandleColumns) -> CandleColumns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,6 +138,8 @@ class CoverageRepository:
         if len(starts) and not stored_only and length is not Timeframe.S1:
             around = (_aware(starts[0]), _aware(ends[-1]))
             rolled_up = await read_rolled_up(self._conn, *around)
+            # A candle that is out of date is there all the same.
+            rolled_up = replace(rolled_up, dirty=())
             starts, ends = await self._gaps(gap_query(instrument, length, *around, rolled_up=rolled_up))
         candles = (ends - starts) // np.timedelta64(length.value, "s")
         return pd.DataFrame({"start": _utc(starts), "end": _utc(ends), "candles": candles.astype(np.int64)})

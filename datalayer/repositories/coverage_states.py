@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _CANDLES_PER_PART: Final = 100_000
 _AGGREGATED: Final = -1
 _GENERATED: Final = 0
+_OUT_OF_DATE: Final = -2
 _COLUMNS: Final[dict[str, PgType]] = {
     "timeframe": "int4",
     "ts": "timestamptz",
@@ -112,7 +113,7 @@ class _Reader:
             other: _on_grid(columns, other, other, days) for other in Timeframe if other >= self._timeframe
         }
         if rolled_up is not None:
-            for mark in (_AGGREGATED, _GENERATED):
+            for mark in (_AGGREGATED, _GENERATED, _OUT_OF_DATE):
                 more = _on_grid(columns, mark, self._timeframe, days)
                 found[self._timeframe] = _filled(found[self._timeframe], more)
         return found
@@ -137,6 +138,7 @@ class _Reader:
         parts = {
             _AGGREGATED: aggregate_query(instrument, chosen, rolled_up),
             _GENERATED: generated_query(instrument, chosen, rolled_up),
+            _OUT_OF_DATE: aggregate_query(instrument, chosen, rolled_up, dirty=True),
         }
         return " UNION ALL ".join(
             f"SELECT {mark}, ts, volume, trade_count FROM ({part}) AS made (ts, volume, trade_count, weight)"

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from datalayer.db.aggregates import refresh_aggregates
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError, MissingDataError
-from datalayer.repositories import CandleRepository, InstrumentRepository
+from datalayer.repositories import CandleRepository, CoverageRepository, InstrumentRepository
 from tests.refreshing import materialise
 
 if TYPE_CHECKING:
@@ -152,6 +152,28 @@ async def test_what_was_materialised_before_a_late_write_is_not_given_out(engine
         fresh = await candles.query_ohlcv_data(BTC, "1h", as_of=as_of)
     assert fresh["high"].to_list() == [9, 1]
     assert fresh["source"].to_list() == ["aggregate", "aggregate"]
+
+
+async def test_what_only_an_aggregate_still_has_outlives_a_late_row(engine: AsyncEngine) -> None:
+    """The seconds of a week were dropped, and one of them comes again: no hour is made of it alone."""
+    whole = flat(7200, Timeframe.S1, 1)
+    async with aggregated(engine, ("1s", whole)) as candles:
+        before = await candles.query_ohlcv_data(BTC, "1h", as_of=START + 4 * HOUR)
+    async with engine.begin() as conn:
+        await conn.execute(text("SELECT drop_chunks('candles', older_than => TIMESTAMPTZ '2024-09-01Z')"))
+        candles = CandleRepository(conn)
+        await candles.upsert_candles(BTC, "1s", flat(1, Timeframe.S1, 9, START + 30 * MINUTE))
+        for limit in (None, 1, 2, 3):
+            found = await candles.query_ohlcv_data(BTC, "1h", as_of=START + 4 * HOUR, limit=limit)
+            pd.testing.assert_frame_equal(
+                found, before if limit is None else before[-limit:], check_exact=True
+            )
+        minutes = await candles.query_ohlcv_data(BTC, "1m", as_of=START + 4 * HOUR)
+        assert (len(minutes), minutes["high"].max()) == (120, 1)
+        coverage = CoverageRepository(conn)
+        assert not len(await coverage.query_missing_intervals(BTC, "1h", START, START + 2 * HOUR))
+        report = await coverage.query_coverage(BTC, "1m", START, START + 2 * HOUR)
+        assert report.intervals[["candles", "state"]].to_numpy().tolist() == [[120, "traded"]]
 
 
 async def test_the_candle_that_forms_is_given_on_request_and_marked(candles: CandleRepository) -> None:
