@@ -73,12 +73,22 @@ class Unreadable:
 
 def encode_payload(row: RejectedRow, timeframe: str | None) -> bytes:
     """Return what is kept of a rejected row; the same for the same row."""
-    record = _without_padding(row.record)
+    return encode_record(row.record, timeframe, row.payload)
+
+
+def encode_record(record: Mapping[str, Any], timeframe: str | None, received: bytes | None = None) -> bytes:
+    """Return what is kept of a record; the same for the same record.
+
+    Args:
+        record: its values by column.
+        timeframe: of a candle, as in `1m`; None: not known.
+        received: exactly as it was received; None: nobody said.
+    """
     document = {
         "format": FORMAT,
         "timeframe": timeframe,
-        "record": {str(name): _encoded(value, 0) for name, value in record.items()},
-        "received": None if row.payload is None else _encoded_bytes(row.payload),
+        "record": {str(name): _encoded(value, 0) for name, value in _without_padding(record).items()},
+        "received": None if received is None else _encoded_bytes(received),
     }
     return json.dumps(document, allow_nan=False).encode("ascii")
 

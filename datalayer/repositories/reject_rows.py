@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.validation.result import shown
-from datalayer.repositories.reject_payload import RejectPayload, decode_payload
+from datalayer.repositories.reject_payload import RejectPayload, decode_payload, encode_record
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from datalayer.domain.validation import RejectedRow
     from datalayer.errors import InvalidInputError
@@ -123,6 +124,86 @@ class RejectReason:
         """Return the reason that keeps a record from being validated at all; the field stands for the rule."""
         value = shown(error.value)
         return cls(error.field, error.field, value, f"{error.field} = {value}: {error.hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReject:
+    """A record on its way into quarantine; the attributes are those of `Reject`."""
+
+    kind: str
+    symbol: str | None
+    ts: datetime | None
+    source: str
+    rule: str
+    field: str | None
+    value: str | None
+    message: str
+    payload: bytes
+
+    @classmethod
+    def of_row(cls, row: RejectedRow, source: str, timeframe: str | None) -> KeptReject:
+        """Return what is kept of a row that validation refused.
+
+        Args:
+            row: as validation hands it back.
+            source: feed or file that it came from.
+            timeframe: of a candle, as in `1m`; None: each record says it, or it is none.
+        """
+        reason = RejectReason.of_row(row)
+        payload = encode_record(row.record, timeframe, row.payload)
+        return cls(
+            row.kind,
+            shown(row.symbol),
+            row.ts,
+            shown(source),
+            reason.rule,
+            reason.field,
+            reason.value,
+            reason.message,
+            payload,
+        )
+
+    @classmethod
+    def of_record(
+        cls,
+        kind: str,
+        record: Mapping[str, Any],
+        reason: RejectReason,
+        *,
+        source: str,
+        timeframe: str | None = None,
+        received: bytes | None = None,
+    ) -> KeptReject:
+        """Return what is kept of a record that was refused otherwise.
+
+        Args:
+            kind: of the record.
+            record: its values by column; `symbol` and an aware `ts` are looked at.
+            reason: why.
+            source: feed or file that it came from.
+            timeframe: of a candle, as in `1m`.
+            received: the record exactly as received.
+        """
+        symbol, ts = record.get("symbol"), record.get("ts")
+        moment = ts if isinstance(ts, datetime) and ts.utcoffset() is not None else None
+        payload = encode_record(record, timeframe, received)
+        name = None if symbol is None else shown(symbol)
+        return cls(
+            kind,
+            name,
+            moment,
+            shown(source),
+            reason.rule,
+            reason.field,
+            reason.value,
+            reason.message,
+            payload,
+        )
+
+    @property
+    def key(self) -> RejectKey:
+        """What it is counted by."""
+        return RejectKey(self.source, self.kind, self.rule)
 
 
 @dataclass(frozen=True, slots=True)

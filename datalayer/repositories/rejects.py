@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.domain.timeframe import Timeframe
-from datalayer.domain.validation.result import shown
 from datalayer.errors import InvalidInputError
-from datalayer.repositories.reject_payload import encode_payload
 from datalayer.repositories.reject_rows import (
     COLUMNS,
+    KeptReject,
     Reject,
     RejectFilter,
     RejectKey,
@@ -88,14 +87,24 @@ class RejectRepository:
             DatabaseError: the server refuses; the transaction is aborted.
         """
         label = None if timeframe is None else Timeframe.parse(timeframe).label
+        return await self.keep_all(KeptReject.of_row(row, source, label) for row in rejected)
+
+    async def keep_all(self, rejects: Iterable[KeptReject]) -> Counter[RejectKey]:
+        """Keep rejected records, of any kinds and sources; otherwise as `keep`.
+
+        Raises:
+            DatabaseError: the server refuses; the transaction is aborted.
+        """
         counts: Counter[RejectKey] = Counter()
-        rows = iter(rejected)
-        while batch := [_kept(row, shown(source), label) for row in islice(rows, _ROWS_PER_INSERT)]:
-            counts.update(RejectKey(row["source"], row["kind"], row["rule"]) for row in batch)
-            distinct = {(row["kind"], row["payload"]): row for row in reversed(batch)}
+        rows = iter(rejects)
+        while batch := list(islice(rows, _ROWS_PER_INSERT)):
+            counts.update(reject.key for reject in batch)
+            distinct = {(reject.source, reject.kind, reject.payload): reject for reject in reversed(batch)}
             first = list(reversed(distinct.values()))
             with driver_errors_translated():
-                await self._conn.execute(_INSERT, {name: [row[name] for row in first] for name in _KEPT})
+                await self._conn.execute(
+                    _INSERT, {name: [getattr(reject, name) for reject in first] for name in _KEPT}
+                )
         return counts
 
     async def list_rejects(
@@ -154,13 +163,3 @@ class RejectRepository:
         with driver_errors_translated():
             rows = await self._conn.execute(statement, parameters | {"after": after_id, "limit": limit})
         return [Reject(*row) for row in rows]
-
-
-def _kept(row: RejectedRow, source: str, timeframe: str | None) -> dict[str, Any]:
-    return asdict(RejectReason.of_row(row)) | {
-        "kind": row.kind,
-        "symbol": shown(row.symbol),
-        "ts": row.ts,
-        "source": source,
-        "payload": encode_payload(row, timeframe),
-    }
