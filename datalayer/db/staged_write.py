@@ -36,7 +36,7 @@ UNIQUE_VIOLATION: Final = "23505"
 # Bounds the memory of a batch and the time that its encoding holds the event loop; larger ones are no faster.
 ROWS_PER_BATCH: Final = 10_000
 
-_SQL_TYPES: Final[dict[PgType, str]] = {
+SQL_TYPES: Final[dict[PgType, str]] = {
     "int2": "smallint",
     "int4": "integer",
     "int8": "bigint",
@@ -52,7 +52,7 @@ class WriteTarget:
 
     Attributes:
         table: its name, found by the search path.
-        time: its time column, which every batch is ordered by.
+        time: its time column.
         key: columns of its primary key.
         equal_key: what happens to a row whose key is stored, if the caller does not say.
         kept_if_null: columns in which a new NULL does not replace a stored value.
@@ -105,11 +105,11 @@ async def write_staged(
         [column.rows(slice(start, start + ROWS_PER_BATCH)) for column in columns]
         for start in range(0, len(columns[0].data), ROWS_PER_BATCH)
     ]
-    ends = [_ends(target.time, batch) for batch in batches]
+    ends = [time_bounds(target.time, batch) for batch in batches]
     driver = await driver_connection(conn)
     # Named by its definition, since it outlives transactions: after an upgrade, or on a connection shared by a pooler
     # or by the embedded server, a table of another shape may be there.
-    definition = ", ".join(f'"{column.name}" {_SQL_TYPES[column.pg_type]}' for column in columns)
+    definition = ", ".join(f'"{column.name}" {SQL_TYPES[column.pg_type]}' for column in columns)
     staging = f"staging_{target.table}_{crc32(definition.encode()):08x}"
     names = [column.name for column in columns]
     upsert = _upsert_sql(target, staging, names, constants)
@@ -129,25 +129,40 @@ async def write_staged(
         except DatabaseError as exc:
             raise _conflict_of(target, exc) or exc from exc.__cause__
         if target.rolled_up is not None and row["first_late"] is not None:
-            moments = _times(target.time, batch)
-            await record_late(conn, target.rolled_up, moments, row["first_late"], row["last_late"])
+            times_of_batch = times_of(target.time, batch)
+            await record_late(conn, target.rolled_up, times_of_batch, row["first_late"], row["last_late"])
         unchanged = len(batch[0].data) - row["inserted"] - row["updated"]
         counts += WriteCounts(row["inserted"], row["updated"], unchanged)
     return counts
 
 
-def _ends(name: str, batch: Sequence[Column]) -> tuple[datetime, datetime]:
-    times = _times(name, batch)[[0, -1]]
-    first, last = times.tolist()
+def time_bounds(name: str, batch: Sequence[Column]) -> tuple[datetime, datetime]:
+    """Return the first and the last time of rows, aware.
+
+    Args:
+        name: of the time column.
+        batch: the columns, at least one row.
+
+    Raises:
+        InvalidInputError: a time is not in the years 1 to 9999.
+    """
+    times = times_of(name, batch)
+    first, last = times.min().item(), times.max().item()
     # Beyond what datetime holds numpy gives integers. Nobody could ask for such rows, and none is meant: a unit is wrong.
     if not (isinstance(first, datetime) and isinstance(last, datetime)):
         raise InvalidInputError(
-            name, [str(time) for time in times], "first and last time must be in the years 1 to 9999"
+            name, [str(times.min()), str(times.max())], "first and last time must be in the years 1 to 9999"
         )
     return first.replace(tzinfo=UTC), last.replace(tzinfo=UTC)
 
 
-def _times(name: str, batch: Sequence[Column]) -> NDArray[np.datetime64]:
+def times_of(name: str, batch: Sequence[Column]) -> NDArray[np.datetime64]:
+    """Return the times of rows, as they come.
+
+    Args:
+        name: of the time column.
+        batch: the columns.
+    """
     return next(column.data for column in batch if column.name == name)
 
 
@@ -197,7 +212,7 @@ def _conflict_sql(
 
 def _parameters(constants: Mapping[str, tuple[PgType, int]]) -> dict[str, str]:
     return {
-        name: f"${n}::{_SQL_TYPES[pg_type]}" for n, (name, (pg_type, _)) in enumerate(constants.items(), 1)
+        name: f"${n}::{SQL_TYPES[pg_type]}" for n, (name, (pg_type, _)) in enumerate(constants.items(), 1)
     }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datalayer.db.direct_write import copy_into_empty_range
 from datalayer.db.staged_write import write_staged
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.errors import InvalidInputError
@@ -39,7 +40,9 @@ async def write_batch(
         DatabaseError: the server refuses; the transaction is aborted.
     """
     kept = unique_by_key(columns, [name for name in target.key if name not in constants])
-    counts = await write_staged(conn, target, kept, constants)
+    counts = await copy_into_empty_range(conn, target, kept, constants)
+    if counts is None:
+        counts = await write_staged(conn, target, kept, constants)
     return counts + WriteCounts(unchanged=len(columns[0].data) - len(kept[0].data))
 
 

@@ -68,14 +68,15 @@ CandleSource: TypeAlias = Literal["best", "stored", "aggregate", "generated"]
 """
 
 _INT4_MAX: Final = 2**31 - 1
-_TARGET: Final = WriteTarget(
+TARGET: Final = WriteTarget(
     table="candles",
     time="ts",
     key=("instrument_id", "timeframe", "ts"),
     equal_key="update",
     kept_if_null=frozenset({"trade_count"}),
 )
-_ROLLED_UP: Final = replace(_TARGET, rolled_up="candles")
+SECONDS_TARGET: Final = replace(TARGET, rolled_up="candles")
+"""Of 1s candles, which the aggregates are made of."""
 
 
 class CandleRepository:
@@ -126,7 +127,7 @@ class CandleRepository:
             "timeframe": ("int4", length.value),
         }
         columns = _candle_columns(frame, instrument, length)
-        target = _ROLLED_UP if length is Timeframe.S1 else _TARGET
+        target = SECONDS_TARGET if length is Timeframe.S1 else TARGET
         return await write_batch(self._conn, target.resolving(on_conflict), columns, constants)
 
     async def query_ohlcv_data(

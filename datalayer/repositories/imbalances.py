@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
 
 _COLUMN_TYPES: Final[dict[str, PgType]] = {"ts": "timestamptz", **dict.fromkeys(IMBALANCES, "float8")}
-_TARGET: Final = WriteTarget(
+TARGET: Final = WriteTarget(
     table="order_book_imbalances",
     time="ts",
     key=("instrument_id", "ts"),
@@ -79,7 +79,7 @@ class ImbalanceRepository:
             *(_column(frame, name) for name in IMBALANCES),
         ]
         return await write_batch(
-            self._conn, _TARGET.resolving(on_conflict), columns, {"instrument_id": ("int2", instrument.id)}
+            self._conn, TARGET.resolving(on_conflict), columns, {"instrument_id": ("int2", instrument.id)}
         )
 
     async def query_orderbook_imbalances(

@@ -16,7 +16,7 @@ from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError, ScaleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import ArrayLike
     from sqlalchemy import TextClause
@@ -32,6 +32,14 @@ _GATE: Final = (
 _SELECT_FOR_WRITE: Final = text(f"""
     WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_GATE}))
     SELECT i.id, i.symbol, i.price_scale, i.size_scale FROM gate, instruments AS i WHERE i.symbol = :symbol FOR SHARE OF i
+""")
+_HOLD_FOR_WRITE: Final = text(f"""
+    WITH gates AS MATERIALIZED (
+        SELECT count(pg_advisory_xact_lock_shared({_GATE.replace("CAST(:symbol AS text)", "name")})) AS passed
+        FROM (SELECT unnest(CAST(:symbols AS text[])) AS name ORDER BY name) AS names
+    )
+    SELECT i.id, i.symbol, i.price_scale, i.size_scale FROM gates, instruments AS i
+    WHERE gates.passed > 0 AND i.symbol = ANY (CAST(:symbols AS text[])) ORDER BY i.symbol FOR SHARE OF i
 """)
 _CLOSE_GATE: Final = text(f"SELECT pg_advisory_xact_lock({_GATE})")
 _SELECT_FOR_CHANGE: Final = text(f"{_SELECT} WHERE symbol = :symbol FOR NO KEY UPDATE")
@@ -73,6 +81,19 @@ class InstrumentRepository:
         return await self._one_or_none(_SELECT_FOR_WRITE, canonical_symbol(symbol)) or await self._refuse(
             symbol
         )
+
+    async def hold_for_write(self, symbols: Collection[str]) -> dict[str, Instrument]:
+        """Do as `get_for_write` for many at once.
+
+        Args:
+            symbols: canonical.
+
+        Returns:
+            Instruments by symbol; those that are not registered are absent.
+        """
+        with driver_errors_translated():
+            rows = await self._conn.execute(_HOLD_FOR_WRITE, {"symbols": sorted(symbols)})
+        return {row.symbol: Instrument(*row) for row in rows}
 
     async def get_for_change(self, symbol: str) -> Instrument:
         """Return the instrument, and keep writers of it waiting until the transaction ends; readers go on.

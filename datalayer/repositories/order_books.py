@@ -45,7 +45,7 @@ BOOK_COLUMNS: Final[dict[str, PgType]] = {
 SELECT_BOOKS: Final = f"SELECT ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes FROM order_books"
 _AGGREGATED: Final = (Timeframe.S1, Timeframe.M1)
 _INT8_END: Final = 2.0**63
-_TARGET: Final = WriteTarget(
+TARGET: Final = WriteTarget(
     table="order_books", time="ts", key=("instrument_id", "ts"), equal_key="ignore", rolled_up="order_books"
 )
 
@@ -85,7 +85,7 @@ class OrderBookRepository:
         if not len(books):
             return WriteCounts()
         columns = _book_columns(books, instrument)
-        target = _TARGET.resolving(on_conflict)
+        target = TARGET.resolving(on_conflict)
         return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
     async def query_orderbook_snapshots(

@@ -33,7 +33,7 @@ TRADE_COLUMNS: Final[dict[str, PgType]] = {
     "side": "int2",
 }
 _INT8: Final = (-(2**63), 2**63 - 1)
-_TARGET: Final = WriteTarget(
+TARGET: Final = WriteTarget(
     table="trades", time="ts", key=("instrument_id", "ts", "trade_id"), equal_key="ignore"
 )
 
@@ -75,7 +75,7 @@ class TradeRepository:
         if not len(frame):
             return WriteCounts()
         columns = _trade_columns(frame, instrument)
-        target = _TARGET.resolving(on_conflict)
+        target = TARGET.resolving(on_conflict)
         return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
     async def query_trades(
