@@ -42,6 +42,9 @@ class Timeframe(IntEnum):
     H4 = 14_400
     D1 = 86_400
 
+    # An enumeration hashes its name, in Python; timeframes are keys wherever single candles go by.
+    __hash__ = int.__hash__
+
     @classmethod
     def parse(cls, text: str | timedelta | Timeframe) -> Timeframe:
         """Return the timeframe that is written as `1m`, or as exchanges, pandas, MetaTrader and ISO 8601 write it.

@@ -130,9 +130,7 @@ class PlainRecords:
     def _candle(self, record: Candle, now_us: int, last_close: int | None) -> CandleSteps:
         if type(record) is not Candle or record.symbol != self._symbol:
             raise ValueError
-        price = self._price
-        opened, high = price(record.open), price(record.high)
-        low, close = price(record.low), price(record.close)
+        opened, high, low, close = self._prices(record)
         volume, ts = self._size(record.volume), self._time(record.ts, now_us)
         count = UNKNOWN_COUNT if record.trade_count is None else record.trade_count
         if not (type(count) is int and (0 <= count <= _INT4_MAX or record.trade_count is None)):
@@ -144,6 +142,23 @@ class PlainRecords:
         if last_close and (high > last_close * self._spike or low * self._spike < last_close):
             raise ValueError
         return CandleSteps(ts, opened, high, low, close, volume, count)
+
+    def _prices(self, record: Candle) -> tuple[int, int, int, int]:
+        price, factor = self._price, self._price.factor
+        opened, high, low, close = record.open, record.high, record.low, record.close
+        if type(opened) is type(high) is type(low) is type(close) is float:
+            # As `_Counter` does, in half the time. Those that are not between low and high are refused anyway.
+            steps = round(opened * factor), round(high * factor), round(low * factor), round(close * factor)
+            if (
+                steps[0] / factor == opened
+                and steps[1] / factor == high
+                and steps[2] / factor == low
+                and steps[3] / factor == close
+                and steps[1] < _CLEAR_STEPS
+            ):
+                return steps
+            raise ValueError
+        return price(opened), price(high), price(low), price(close)
 
     def _trade(self, record: Trade, now_us: int, last_price: int | None) -> TradeSteps:
         if type(record) is not Trade or record.symbol != self._symbol:
