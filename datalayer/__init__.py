@@ -21,7 +21,7 @@ from datalayer.domain.trade import Trade
 from datalayer.domain.validation import DataValidator
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.embedded import EmbeddedTimescale
-from datalayer.ingestion import UnitOfWork
+from datalayer.ingestion import DataIngestionPipeline, UnitOfWork
 from datalayer.repositories import (
     AggregateRefresher,
     CandleRepository,
@@ -42,6 +42,7 @@ __all__ = [
     "CoverageReport",
     "CoverageRepository",
     "DataCacheManager",
+    "DataIngestionPipeline",
     "DataValidator",
     "DatabaseConnectionManager",
     "DirtyRangeRepository",

@@ -160,6 +160,20 @@ class IngestionClosedError(DataLayerError, RuntimeError):
     """An event was handed to a pipeline that is not open, or takes nothing more."""
 
 
+class EventsLostError(DataLayerError):
+    """A pipeline without an outbox was closed before the database had taken all of its events.
+
+    Attributes:
+        counts: how many were lost, by kind.
+    """
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.counts = counts
+        super().__init__(
+            f"events that were accepted are lost, since there is no outbox and the database did not take them: {counts}"
+        )
+
+
 class OutboxError(DataLayerError):
     """The file of an outbox cannot be used.
 

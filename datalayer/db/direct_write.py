@@ -78,7 +78,9 @@ async def _record_late(conn: AsyncConnection, family: Family, times: NDArray[np.
         edge = await driver.fetchval(f"SELECT {late_edge_sql(family)}")
     late = np.sort(times[times < np.datetime64(edge.replace(tzinfo=None), "us")])
     if len(late):
-        first, last = (moment.replace(tzinfo=UTC) for moment in late[[0, -1]].astype("datetime64[us]").tolist())
+        first, last = (
+            moment.replace(tzinfo=UTC) for moment in late[[0, -1]].astype("datetime64[us]").tolist()
+        )
         await record_late(conn, family, late, first, last)
 
 

@@ -14,6 +14,9 @@ class EventKind(IntEnum):
     IMBALANCE = 4
     REJECT = 5
 
+    # An enumeration hashes its name, in Python; this is asked for several times an event.
+    __hash__ = int.__hash__
+
     @property
     def label(self) -> str:
         """The name in statistics and logs, such as `order_book`."""

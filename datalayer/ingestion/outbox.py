@@ -93,6 +93,7 @@ class Outbox:
         self._on_durable = on_durable
         self._on_alarm = on_alarm
         self._group = _Group()
+        self._in_flight: _Group | None = None
         self._scheduled: asyncio.Handle | None = None
         self._acknowledged: dict[EventKind, int] = {}
         self._in_thread = 0
@@ -175,10 +176,11 @@ class Outbox:
     def durable(self) -> asyncio.Future[None]:
         """Return a future that is done when the events that were put until now are durable. Await it at once."""
         waiter = self._loop.create_future()
-        if self._group.payloads:
-            self._group.waiters.append(waiter)
-        else:
+        group = self._group if self._group.payloads else self._in_flight
+        if group is None:
             waiter.set_result(None)
+        else:
+            group.waiters.append(waiter)
         return waiter
 
     def acknowledge(self, kind: EventKind, seq: int) -> None:
@@ -194,7 +196,7 @@ class Outbox:
             self._maintain()
 
     async def read(self, kind: EventKind, after: int, limit: int) -> list[bytes]:
-        """Return the payloads of the durable events from `after + 1` on, about `limit` of them, in order.
+        """Return the payloads of the durable events from `after + 1` on, at most `limit`, in order.
 
         Raises:
             OutboxCorruptError: they are damaged or missing.
@@ -257,7 +259,7 @@ class Outbox:
             self._write_acknowledged()
         if not group.payloads:
             return
-        self._group = _Group()
+        self._group, self._in_flight = _Group(), group
         if self._fsync or group.size_bytes > _INLINE_BYTES:
             self._begin_in_thread(lambda: self._file.append(group.payloads, group.labels)).add_done_callback(
                 lambda done: self._settle(group, done.exception(), 0 if done.exception() else done.result())
@@ -271,6 +273,7 @@ class Outbox:
             self._settle(group, None, written)
 
     def _settle(self, group: _Group, error: BaseException | None, written_bytes: int) -> None:
+        self._in_flight = None
         if error is None:
             self._unchecked_bytes += written_bytes
             self._committed(group)

@@ -136,7 +136,7 @@ class OutboxFile:
             self._acknowledged[kind] = max(self.acknowledged(kind), seq)
 
     def read(self, kind: EventKind, after: int, limit: int) -> list[bytes]:
-        """Return the payloads of the events from `after + 1` on, at most about `limit` of them, in order.
+        """Return the payloads of the events from `after + 1` on, at most `limit` of them, in order.
 
         Raises:
             OutboxCorruptError: a group is damaged, or events are missing.
@@ -161,7 +161,7 @@ class OutboxFile:
                 cursor.close()
         if not found and after < self._last[kind]:
             raise OutboxCorruptError(self.path, f"{kind.label} events from {after + 1} on are missing")
-        return found
+        return found[:limit]
 
     def purge(self) -> bool:
         """Delete some of what is needed no more; return whether there is more of it."""

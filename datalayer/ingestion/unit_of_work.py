@@ -10,6 +10,7 @@ from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.errors import DatabaseUnavailableError, UnitOfWorkError
 from datalayer.repositories import (
     CandleRepository,
+    ImbalanceRepository,
     InstrumentRepository,
     OrderBookRepository,
     TradeRepository,
@@ -99,6 +100,11 @@ class UnitOfWork:
     def order_books(self) -> OrderBookRepository:
         """Order-book snapshots."""
         return OrderBookRepository(self.connection)
+
+    @property
+    def imbalances(self) -> ImbalanceRepository:
+        """Imbalances."""
+        return ImbalanceRepository(self.connection)
 
     @property
     def rejects(self) -> RejectRepository:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pytest
 
 from datalayer import Timeframe, UnitOfWork
 from datalayer.db import direct_write
@@ -18,6 +17,7 @@ from tests.refreshing import assert_right_and_clean, dirty, refresh
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 INSTANT = timedelta(microseconds=1)
@@ -37,7 +37,9 @@ async def spans(engine: AsyncEngine) -> list[tuple[str, datetime, datetime]]:
     return [(span.family, span.start, span.end) for span in await dirty(engine)]
 
 
-async def loaded(engine: AsyncEngine, frame: pd.DataFrame, timeframe: str) -> list[tuple[str, datetime, datetime]]:
+async def loaded(
+    engine: AsyncEngine, frame: pd.DataFrame, timeframe: str
+) -> list[tuple[str, datetime, datetime]]:
     async with UnitOfWork(engine) as uow:
         await uow.connection.exec_driver_sql("DELETE FROM candles")
         await uow.connection.exec_driver_sql("DELETE FROM dirty_ranges")
@@ -57,7 +59,8 @@ async def test_a_load_into_an_empty_range_records_what_an_upsert_does(
     staged = await loaded(engine, frame, "1s")
     assert direct[:2] == staged[:2]
     assert direct[:2] == [
-        ("candles", start, start + timedelta(seconds=999) + INSTANT) for start in (DAY, DAY + timedelta(hours=5))
+        ("candles", start, start + timedelta(seconds=999) + INSTANT)
+        for start in (DAY, DAY + timedelta(hours=5))
     ]
     # The third ends where the feed is live, by the clock at the moment of the write.
     assert len(direct) == len(staged) == 3
