@@ -1,13 +1,13 @@
 """The whole pipeline under load: per-event calls with validation, cache, outbox and upsert.
 
-    DATALAYER_TEST_URL=postgresql+asyncpg://… python -m benchmarks.ingestion [--seconds S] [--feeds N] [--runs K] [--quick]
+    DATALAYER_TEST_URL=postgresql+asyncpg://… python -m benchmarks.ingestion [--seconds S] [--feeds N] [--runs K] [--quick | --soak]
 
 Feeds are tasks; each calls `ingest_ohlcv_candle` for one 1s candle of one of its ten symbols after the other, as fast as it
 can, and makes the candle itself. What counts is the time until the database has all of them. Beside it, over the same rows,
 the way that nothing protects: `copy_records_to_table` into a temporary table and one upsert, in batches of 10,000; once with
 rows that are ready made, and once from the same candles, which have to become rows of exact counts first.
 
-`--seconds 600` is the soak: memory is printed every tenth of the run.
+`--soak` is the pipeline alone for ten minutes; memory is printed every tenth of the run.
 
 Predictions for a native server on 2 cores, written down before the first run: 30,000 candles/s with everything, which is 0.4
 of COPY-then-upsert; the outbox costs 15 %, the cache 20 %; a single sequential caller reaches 12,000; stalls of the event loop up to
@@ -96,6 +96,10 @@ class Run:
     seconds: float
     cpu_s: float
     stalls: Stalls
+
+    def __str__(self) -> str:
+        each = f"{1e6 * self.cpu_s / self.rows:.1f} µs of this process each"
+        return f"{self.rate:,.0f} candles/s for {self.seconds:.0f} s; {each}; event loop late: {self.stalls}"
 
     @property
     def rate(self) -> float:
@@ -260,9 +264,12 @@ async def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one second each: shows that it works, says nothing"
     )
+    parser.add_argument("--soak", action="store_true", help="ten minutes of everything, and nothing else")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.seconds, chosen.runs = 1.0, 1
+    if chosen.soak:
+        chosen.seconds = 600.0
     symbols = [f"C{n:04}/USDT" for n in range(chosen.feeds * SYMBOLS_PER_FEED)]
     # Late enough for the cache to keep what comes, early enough for none to be of the future.
     span = timedelta(seconds=chosen.seconds * MOST_PER_S / len(symbols) + 60)
@@ -273,6 +280,9 @@ async def main() -> None:
             instruments = {symbol: (await registry.ensure(symbol, 2, 5)).id for symbol in symbols}
         bench = Bench(engine, instruments, start)
         await bench.copy_then_upsert(BATCH, ready_made=True)  # the first chunk, plans, pages
+        if chosen.soak:
+            print(await bench.pipeline(chosen.seconds, feeds=chosen.feeds, cache=_cache(), memory=True))
+            return
         await sustained(bench, chosen.seconds, chosen.feeds)
         await ways(bench, min(chosen.seconds, 10.0), chosen.feeds, chosen.runs)
 
