@@ -208,7 +208,7 @@ class CandleReader:
             for timeframe, columns in old.items()
             if len(columns)
         ]
-        left = await self._query(asked, "generated", seconds_query)
+        left = await self._query(asked, "aggregate", seconds_query)
         return {t: old[t].rows(old[t].weights > _weights_at(old[t].times, left[t])) for t in left}
 
     async def _mended(self, aggregated: Found) -> Found:
