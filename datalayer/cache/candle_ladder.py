@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from datalayer.cache.candle_loading import load_candles
+from datalayer.cache.candle_loading import load_candles, unwritten_in
 from datalayer.cache.candle_series import CandleSeries
 from datalayer.cache.rows import MINUTES, ORIGIN, TIME, Origin, continued, merged
 from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us
@@ -58,6 +58,7 @@ class CandleLadder:
         "_forming",
         "_forming_at",
         "_marked_until",
+        "_unwritten",
         "losses",
         "series",
     )
@@ -77,6 +78,7 @@ class CandleLadder:
         # Of the last second that was asked for; whatever changes a candle clears it.
         self._forming: dict[Timeframe, Formed] = {}
         self._forming_at = BEFORE_ALL_US
+        self._unwritten: list[int] = []
 
     @property
     def known_until(self) -> int:
@@ -128,13 +130,17 @@ class CandleLadder:
         self._know_from(max(ceil_us(since, SECOND_US), now - self._correction_us))
 
     def load(self, timeframe: Timeframe, loaded: LoadedCandles, now: int) -> None:
-        """Take in candles that were read from the database."""
+        """Take in candles that were read from the database, timeframe by timeframe from 1m on."""
         self._forming.clear()
         self.settle(now)  # later it would take out again what is shown in the place of outdone ones
-        before = self.series[timeframe].known_from
-        for ts in load_candles(self.series[timeframe], loaded):
+        series, before = self.series[timeframe], self.series[timeframe].known_from
+        if timeframe == _M1:
+            self._unwritten.clear()
+        unwritten = unwritten_in(series, loaded)
+        for ts in load_candles(series, loaded, self._unwritten):
             if (parent := timeframe.parent) is not None:
                 self._mark(parent, ts)
+        self._unwritten = sorted(self._unwritten + unwritten)
         self._mark_unwritten(timeframe, before)
 
     def settle(self, horizon: int) -> None:

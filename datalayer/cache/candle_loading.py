@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,14 @@ class LoadedCandles:
     losses: int
 
 
-def load_candles(series: CandleSeries, loaded: LoadedCandles) -> list[int]:
+def load_candles(series: CandleSeries, loaded: LoadedCandles, unwritten: Sequence[int]) -> list[int]:
     """Take in what was read. What came live, or was made of it, stays; what was lost since then stays lost.
+
+    Args:
+        series: to fill.
+        loaded: what was read.
+        unwritten: ascending open times of shorter candles that the database did not have as they are here. Of outdone
+            candles around them it may have made others.
 
     Returns:
         Open times of rolled-up candles that are others than before.
@@ -56,6 +63,20 @@ def load_candles(series: CandleSeries, loaded: LoadedCandles) -> list[int]:
     for row in loaded.best:
         if row.origin == Origin.LOADED:
             series.put_stored(row)
-        elif row.ts not in lost:
+        elif row.ts not in lost and not (row.ts in series.outdone and _is_around(row, series, unwritten)):
             series.show_loaded(row)
     return changed
+
+
+def unwritten_in(series: CandleSeries, loaded: LoadedCandles) -> list[int]:
+    """Return the open times of candles that were put in, or made here, and that the database did not have as they are."""
+    stored = {row.ts: row for row in loaded.best if row.origin == Origin.LOADED}
+    rolled = {row.ts: row for row in loaded.rolled}
+    ours = [(row, stored) for row in series.rows_of(Origin.PUT, loaded.best_from)]
+    ours += [(row, rolled) for row in series.rows_of(Origin.ROLLED_UP, loaded.rolled_from)]
+    return [row.ts for row, theirs in ours if not (row.ts in theirs and row.repeats(theirs[row.ts]))]
+
+
+def _is_around(row: Row, series: CandleSeries, times: Sequence[int]) -> bool:
+    place = bisect_left(times, row.ts)
+    return place < len(times) and times[place] < row.ts + series.length_us

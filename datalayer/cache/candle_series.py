@@ -122,6 +122,13 @@ class CandleSeries:
         if shown is None or shown.origin in (Origin.AGGREGATE, Origin.GENERATED):
             self._write(self.ring, row)
 
+    def rows_of(self, origin: Origin, since: int) -> list[Row]:
+        """Return the candles of an origin, stored or rolled up, from an open time on."""
+        ring = self.ring if origin >= Origin.PUT else self._rolled
+        first = ring.find(since)
+        places = np.flatnonzero(ring.columns(first, len(ring))[0][ORIGIN] == origin)
+        return [row_at(ring, first + place) for place in places.tolist()]
+
     def has_rolled(self, ts: int) -> bool:
         """Tell whether there is a rolled-up candle of a time, shown or not."""
         return self._rolled.has(self._rolled.find(ts), ts)

@@ -120,3 +120,22 @@ def test_what_was_made_here_is_newer_than_what_the_database_made(ladder: CandleL
     older = [row(11.5, Origin.AGGREGATE, 1.0), row(11.5 + 1 / 60, Origin.AGGREGATE, 2.0)]
     ladder.load(M1, loaded(older, older), NOW_US)
     assert shown(ladder, M1) == [7.0, 7.0]
+
+
+def test_an_official_candle_that_is_not_stored_yet_keeps_out_what_the_database_makes_without_it(
+    ladder: CandleLadder,
+) -> None:
+    minute = row(11.5, Origin.PUT, 7.0)
+    ladder.put(Timeframe.S1, minute, is_forming=False, now=NOW_US)
+    official = row(11.5 + 1 / 12, Origin.PUT, 9.0)
+    ladder.put(Timeframe.M5, official, is_forming=False, now=NOW_US)
+    found = [minute._replace(origin=Origin.AGGREGATE, minutes=1)]
+    for _ in range(2):
+        for timeframe in (M1, Timeframe.M5, Timeframe.M15):
+            ladder.load(timeframe, loaded(found, found), NOW_US)
+        assert (shown(ladder, Timeframe.M15), ladder.series[Timeframe.M15].holes()) == ([], [minute.ts])
+    ladder.load(M1, loaded(found, found), NOW_US)
+    ladder.load(Timeframe.M5, loaded([*found, official._replace(origin=Origin.LOADED)], found), NOW_US)
+    made = row(11.5, Origin.GENERATED, 9.0)
+    ladder.load(Timeframe.M15, loaded([made], found), NOW_US)
+    assert (shown(ladder, Timeframe.M15), ladder.series[Timeframe.M15].holes()) == ([9.0], [])
