@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from zlib import crc32
 
+import numpy as np
+
 from datalayer.db.copy_transfer import copy_in, driver_connection
 from datalayer.db.dirty_ranges import late_edge_sql, record_late
 from datalayer.db.driver_errors import driver_operation
@@ -20,7 +22,6 @@ from datalayer.errors import ConflictError, DatabaseError, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -112,20 +113,23 @@ async def write_staged(
     definition = ", ".join(f'"{column.name}" {SQL_TYPES[column.pg_type]}' for column in columns)
     staging = f"staging_{target.table}_{crc32(definition.encode()):08x}"
     names = [column.name for column in columns]
-    upsert = _upsert_sql(target, staging, names, constants)
-    conflict = _conflict_sql(target, staging, names, constants) if target.equal_key == "error" else None
+    groups = [column for column in columns if column.name in target.key[: target.key.index(target.time)]]
+    same_key = _same_key(target, constants, groups)
+    upsert = _upsert_sql(target, staging, names, constants, same_key)
+    conflict = _conflict_sql(target, staging, names, same_key) if target.equal_key == "error" else None
     values = [value for _, value in constants.values()]
     counts = WriteCounts()
     for batch, times in zip(batches, ends, strict=True):
+        arguments = [*values, *times, *_distinct(batch, groups)]
         async with driver_operation(conn):
             await driver.execute(_prepare_sql(staging, definition))
         await copy_in(conn, staging, batch, schema="pg_temp")
         if conflict is not None:
             async with driver_operation(conn):
-                _refuse_conflict(target, await driver.fetchrow(conflict, *values, *times))
+                _refuse_conflict(target, await driver.fetchrow(conflict, *arguments))
         try:
             async with driver_operation(conn):
-                row = await driver.fetchrow(upsert, *values, *times)
+                row = await driver.fetchrow(upsert, *arguments)
         except DatabaseError as exc:
             raise _conflict_of(target, exc) or exc from exc.__cause__
         if target.rolled_up is not None and row["first_late"] is not None:
@@ -176,8 +180,17 @@ def _prepare_sql(staging: str, definition: str) -> str:
     """
 
 
+def _distinct(batch: Sequence[Column], groups: Sequence[Column]) -> list[list[int]]:
+    names = [column.name for column in groups]
+    return [np.unique(column.data).tolist() for column in batch if column.name in names]
+
+
 def _upsert_sql(
-    target: WriteTarget, staging: str, columns: Sequence[str], constants: Mapping[str, tuple[PgType, int]]
+    target: WriteTarget,
+    staging: str,
+    columns: Sequence[str],
+    constants: Mapping[str, tuple[PgType, int]],
+    same_key: str,
 ) -> str:
     parameter = _parameters(constants)
     all_columns = [*constants, *columns]
@@ -187,7 +200,7 @@ def _upsert_sql(
             INSERT INTO {target.table} AS stored ({", ".join(all_columns)})
             SELECT {", ".join(parameter.get(name, "s." + name) for name in all_columns)}
             FROM pg_temp.{staging} AS s
-            LEFT JOIN {target.table} AS stored ON {_same_key(target, constants)}
+            LEFT JOIN {target.table} AS stored ON {same_key}
             WHERE stored.{target.time} IS NULL {_or_changed(target, values)}
             ORDER BY {", ".join("s." + name for name in target.key if name not in constants)}
             {_on_conflict(target, values)}
@@ -198,13 +211,11 @@ def _upsert_sql(
     """
 
 
-def _conflict_sql(
-    target: WriteTarget, staging: str, columns: Sequence[str], constants: Mapping[str, tuple[PgType, int]]
-) -> str:
+def _conflict_sql(target: WriteTarget, staging: str, columns: Sequence[str], same_key: str) -> str:
     values = [name for name in columns if name not in target.key]
     return f"""
         SELECT {", ".join("stored." + name for name in target.key)}
-        FROM pg_temp.{staging} AS s JOIN {target.table} AS stored ON {_same_key(target, constants)}
+        FROM pg_temp.{staging} AS s JOIN {target.table} AS stored ON {same_key}
         WHERE {_changed(target, values, "s")}
         ORDER BY {", ".join("stored." + name for name in target.key)} LIMIT 1
     """
@@ -216,11 +227,18 @@ def _parameters(constants: Mapping[str, tuple[PgType, int]]) -> dict[str, str]:
     }
 
 
-def _same_key(target: WriteTarget, constants: Mapping[str, tuple[PgType, int]]) -> str:
+def _same_key(
+    target: WriteTarget, constants: Mapping[str, tuple[PgType, int]], groups: Sequence[Column]
+) -> str:
+    # Where rows of several instruments come together, a range of time alone would read all of the chunk.
     parameter = _parameters(constants)
     same = [f"stored.{name} = {parameter.get(name, 's.' + name)}" for name in target.key]
     earliest, latest = (f"${len(constants) + n}::timestamptz" for n in (1, 2))
-    return " AND ".join([*same, f"stored.{target.time} BETWEEN {earliest} AND {latest}"])
+    among = [
+        f"stored.{column.name} = ANY (${len(constants) + n}::{SQL_TYPES[column.pg_type]}[])"
+        for n, column in enumerate(groups, 3)
+    ]
+    return " AND ".join([*same, *among, f"stored.{target.time} BETWEEN {earliest} AND {latest}"])
 
 
 def _refuse_conflict(target: WriteTarget, row: Mapping[str, Any] | None) -> None:
