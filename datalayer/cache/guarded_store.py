@@ -10,6 +10,7 @@ from datalayer.cache.listeners import Listeners
 from datalayer.cache.settings import CacheSettings
 from datalayer.cache.symbol_cache import SymbolStore
 from datalayer.cache.times import BEFORE_ALL_US, SECOND_US, microseconds
+from datalayer.domain.moments import utc_moment
 from datalayer.domain.symbols import canonical_symbol
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class GuardedStore:
         self._window_us = round(self.settings.window_s * SECOND_US)
         self._settle_us = round(self.settings.settle_s * SECOND_US)
         self._store = SymbolStore(self.settings, lambda: self._now_us)
+
+    @property
+    def now(self) -> datetime:
+        """The time by the clock of this cache, UTC."""
+        return utc_moment(self._clock(), "clock")
 
     def _read_clock(self) -> int:
         self._now_us = microseconds(self._clock(), "clock")
