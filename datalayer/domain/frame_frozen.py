@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from datalayer.domain.candle_table import ArrayTables
 from datalayer.domain.frame_tables import check_names
+from datalayer.domain.order_book import LevelArrays
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 
@@ -21,7 +23,7 @@ class FrozenMapping(Mapping[Key, Value_co]):
     __slots__ = ("_items",)
 
     def __init__(self, items: Mapping[Key, Value_co]) -> None:
-        self._items = dict(items)
+        self._items: Mapping[Key, Value_co] = dict(items)
 
     def __getitem__(self, key: Key) -> Value_co:
         return self._items[key]
@@ -41,7 +43,12 @@ class FrozenTables(FrozenMapping[Timeframe, pd.DataFrame]):
 
     __slots__ = ()
 
+    _items: Mapping[Timeframe, pd.DataFrame]
+
     def __init__(self, tables: Mapping[Any, pd.DataFrame], field: str) -> None:
+        if isinstance(tables, ArrayTables):
+            self._items = tables  # nobody can change them
+            return
         given = [(Timeframe.parse(key), table) for key, table in tables.items()]
         kept = {timeframe: _plain(table, f"{field}.{timeframe.label}") for timeframe, table in given}
         if len(kept) < len(tables):
@@ -67,13 +74,16 @@ class FrozenTable:
             raise AttributeError(self._name)  # by which a dataclass sees that there is no default
         return _copied(kept_table(instance, self._name))
 
-    def __set__(self, instance: object, table: pd.DataFrame) -> None:
-        vars(instance)[self._name] = _plain(table, self._name)
+    def __set__(self, instance: object, table: pd.DataFrame | LevelArrays) -> None:
+        kept = table if isinstance(table, LevelArrays) else _plain(table, self._name)
+        vars(instance)[self._name] = kept
 
 
 def kept_table(instance: object, name: str) -> pd.DataFrame:
     """Return the table of a `FrozenTable` itself, for reading only."""
-    table: pd.DataFrame = vars(instance)[name]
+    table: pd.DataFrame | LevelArrays = vars(instance)[name]
+    if isinstance(table, LevelArrays):
+        table = vars(instance)[name] = table.frame()
     return table
 
 

@@ -32,6 +32,10 @@ class QualityFlags:
             market has candles of volume 0 and is not missing.
         staleness_s: age in seconds of the newest data of each part at `as_of`; NaN: the part is empty.
         forming: timeframes whose last candle was taken before its close.
+        stale: parts, named as in `staleness_s`, whose newest data are older than they should be, or that are missing.
+        unconfirmed_s: of live answers: for each part that something was still waited for, the seconds before `as_of` in
+            which it is taken for silent. Nothing is known to be missing; but if something of that time comes later, history
+            will have it, and this answer has not.
 
     A timeframe may be given in any spelling that `Timeframe.parse` reads.
 
@@ -42,6 +46,8 @@ class QualityFlags:
     missing_candles: Mapping[Timeframe, int] = field(default_factory=dict)
     staleness_s: Mapping[str, float] = field(default_factory=dict)
     forming: frozenset[Timeframe] = frozenset()
+    stale: frozenset[str] = frozenset()
+    unconfirmed_s: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = {Timeframe.parse(name): count for name, count in self.missing_candles.items()}
@@ -50,9 +56,11 @@ class QualityFlags:
                 "missing_candles", list(self.missing_candles), "names a timeframe twice, in two spellings"
             )
         counts = {t: _count(count, f"missing_candles.{t.label}") for t, count in missing.items()}
-        ages = {text_of(part, "staleness_s"): _age(age, part) for part, age in self.staleness_s.items()}
         object.__setattr__(self, "missing_candles", FrozenMapping(counts))
-        object.__setattr__(self, "staleness_s", FrozenMapping(ages))
+        for name in ("staleness_s", "unconfirmed_s"):
+            ages = {text_of(part, name): _age(age, name, part) for part, age in getattr(self, name).items()}
+            object.__setattr__(self, name, FrozenMapping(ages))
+        object.__setattr__(self, "stale", frozenset(text_of(part, "stale") for part in self.stale))
         object.__setattr__(self, "forming", frozenset(map(Timeframe.parse, self.forming)))
 
     def __eq__(self, other: object) -> bool:
@@ -66,6 +74,8 @@ class QualityFlags:
             "missing_candles": {t.label: count for t, count in self.missing_candles.items()},
             "staleness_s": {part: plain_number(age) for part, age in self.staleness_s.items()},
             "forming": sorted(t.label for t in self.forming),
+            "stale": sorted(self.stale),
+            "unconfirmed_s": {part: plain_number(age) for part, age in self.unconfirmed_s.items()},
         }
 
     @classmethod
@@ -75,17 +85,18 @@ class QualityFlags:
         Raises:
             InvalidInputError: malformed; names the part.
         """
-        missing, ages, forming = (
-            member(facts, n, "quality") for n in ("missing_candles", "staleness_s", "forming")
-        )
-        if not isinstance(missing, dict) or not isinstance(ages, dict) or not isinstance(forming, list):
+        names = ("missing_candles", "staleness_s", "unconfirmed_s", "forming", "stale")
+        missing, ages, waited, forming, stale = (member(facts, name, "quality") for name in names)
+        mappings, lists = (missing, ages, waited), (forming, stale)
+        if not all(isinstance(m, dict) for m in mappings) or not all(isinstance(x, list) for x in lists):
             raise InvalidInputError("quality", type(facts).__name__, "is no quality of this format")
         known = {part: number(age, f"staleness_s.{part}") for part, age in ages.items()}
-        return cls(missing, known, forming)  # type: ignore[arg-type]  # a list of texts, which it converts
+        unconfirmed = {part: number(age, f"unconfirmed_s.{part}") for part, age in waited.items()}
+        return cls(missing, known, forming, stale, unconfirmed)
 
 
-def _age(value: Any, part: str) -> float:
-    path = f"staleness_s.{part}"
+def _age(value: Any, name: str, part: str) -> float:
+    path = f"{name}.{part}"
     if (age := real_number(value, path)) < 0:
         raise InvalidInputError(path, value, "is negative: a look ahead")
     return age

@@ -74,6 +74,8 @@ def real_number(value: Any, field: str) -> float:
     Raises:
         InvalidInputError: it is none, or too large for a float.
     """
+    if type(value) is float:
+        return value
     # A duration of numpy's calls itself an integer.
     if not isinstance(value, bool | np.timedelta64) and isinstance(value, Real):
         with suppress(OverflowError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.candle_table import ArrayTables
 from datalayer.domain.frame_candles import check_candles, check_indicators, refuse_future, refuse_past
 from datalayer.domain.frame_codec import StandardFrame, moment_of, moment_text
 from datalayer.domain.frame_frozen import FrozenMapping, FrozenTables
@@ -40,8 +41,8 @@ class InferenceDataFrame(StandardFrame):
     `context_after` alone, which `to_pandas` and `to_numpy` never touch.
 
     Tables are indexed by `timestamp` (open time on the timeframe's grid, datetime64[us, UTC], ascending, unique). They are
-    copied on the way in and handed out as copies, so that what was checked once stays so. A timeframe may be given in any
-    spelling that `Timeframe.parse` reads.
+    copied on the way in and handed out as copies, so that what was checked once stays so; `ArrayTables` are taken as they are
+    and become tables when somebody looks. A timeframe may be given in any spelling that `Timeframe.parse` reads.
 
     Attributes:
         symbol: canonical, as in `BTC/USDT`; another known spelling is converted.
@@ -94,7 +95,14 @@ class InferenceDataFrame(StandardFrame):
         self._check_forming()
 
     def _check_tables(self, group: str) -> None:
-        for timeframe, table in self._kept(group).items():
+        tables = self._kept(group)
+        if isinstance(tables, ArrayTables):
+            if group != "indicators":
+                tables.check(group, self.as_of)
+            elif not tables.is_of(self._kept("candles")):
+                raise InvalidInputError(group, list(tables), "give those of the very tables of the candles")
+            return
+        for timeframe, table in tables.items():
             label = f"{group}.{timeframe.label}"
             check_table(table, label)
             if group == "indicators":
@@ -118,8 +126,12 @@ class InferenceDataFrame(StandardFrame):
             )
 
     def _check_forming(self) -> None:
-        tables = self._kept("candles").items()
-        marked = {t for t, table in tables if FORMING in table and len(table) and table[FORMING].iloc[-1]}
+        tables = self._kept("candles")
+        if isinstance(tables, ArrayTables):
+            marked = tables.forming
+        else:
+            named = ((t, table[FORMING]) for t, table in tables.items() if FORMING in table)
+            marked = {t for t, column in named if len(column) and column.iloc[-1]}
         if marked != self.quality.forming:
             told = sorted(t.label for t in self.quality.forming)
             last = sorted(t.label for t in marked)
@@ -189,8 +201,14 @@ class InferenceDataFrame(StandardFrame):
 
     def _split(self, name: str) -> tuple[Timeframe, str]:
         label, _, column = name.partition(".")
-        for timeframe, table in self._kept("candles").items():
+        tables = self._kept("candles")
+        for timeframe in tables:
             if timeframe.label == label:
+                if isinstance(tables, ArrayTables):
+                    if tables.find_values(timeframe, column) is None:
+                        break
+                    return timeframe, column
+                table = tables[timeframe]
                 indicators = self._kept("indicators").get(timeframe)
                 if column in table.columns or (indicators is not None and column in indicators.columns):
                     return timeframe, column
@@ -201,7 +219,12 @@ class InferenceDataFrame(StandardFrame):
 
     def _values(self, timeframe: Timeframe, column: str, *, include_forming: bool) -> NDArray[np.float64]:
         # Joining candles and indicators for each feature would take a hundred times as long.
-        candles = self._kept("candles")[timeframe]
+        tables = self._kept("candles")
+        if isinstance(tables, ArrayTables):
+            found = tables.find_values(timeframe, column)
+            assert found is not None  # noqa: S101 (`_split` has looked)
+            return found if include_forming else found[tables.closed_rows(timeframe)]
+        candles = tables[timeframe]
         holder = candles if column in candles.columns else self._kept("indicators")[timeframe]
         values: NDArray[np.float64] = holder[column].to_numpy(np.float64, na_value=math.nan)
         if holder is not candles and len(holder) < len(candles):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from datalayer.domain.moments import exact_moment
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from numpy.typing import NDArray
 
 UNKNOWN_UPDATE_ID: Final = -1
@@ -142,6 +141,54 @@ class OrderBook:
             last_update_ids=np.array([update_id], dtype=np.int64),
             **levels,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelArrays:
+    """One side of a book as arrays, made into a table when somebody looks.
+
+    Attributes:
+        prices: float64 `[levels]`, best first.
+        sizes: float64, same shape.
+    """
+
+    prices: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+    def frame(self) -> pd.DataFrame:
+        """Return columns price, size and cumulative_size."""
+        return pd.DataFrame({name: self.values(name) for name in ("price", "size", "cumulative_size")})
+
+    def values(self, column: str) -> NDArray[np.float64]:
+        """Return one of these columns."""
+        if column == "price":
+            return np.asarray(self.prices, np.float64)
+        sizes = np.asarray(self.sizes, np.float64)
+        return np.cumsum(sizes) if column == "cumulative_size" else sizes
+
+
+def check_book(book: OrderBook) -> None:
+    """Refuse a book that breaks the rules of `OrderBookColumns`, in a tenth of the time if it does not.
+
+    Raises:
+        InvalidInputError: names the field, the value and the row.
+    """
+    bids, asks = book.bid_prices, book.ask_prices
+    levels = [getattr(book, name) for name in _LEVELS]
+    is_plain = (
+        book.ts.tzinfo is UTC
+        and type(book.ts) is datetime
+        and all(side.dtype == np.float64 and side.ndim == 1 for side in levels)
+        and len(bids) == len(book.bid_sizes)
+        and len(asks) == len(book.ask_sizes)
+        and bool((bids[1:] < bids[:-1]).all())
+        and bool((asks[1:] > asks[:-1]).all())
+        and all(bool((sizes > 0).all()) for sizes in (book.bid_sizes, book.ask_sizes))
+        and all(bool(np.isfinite(side).all()) for side in levels)
+        and (not len(bids) or not len(asks) or bool(bids[0] < asks[0]))
+    )
+    if not is_plain:
+        book.columns()
 
 
 _LEVELS: Final = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")

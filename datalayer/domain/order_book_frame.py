@@ -17,7 +17,7 @@ from datalayer.domain.frame_frozen import FrozenMapping, FrozenTable, kept_table
 from datalayer.domain.frame_tables import check_table
 from datalayer.domain.frame_values import member, number, plain_number, real_number, text_of
 from datalayer.domain.moments import exact_moment
-from datalayer.domain.order_book import OrderBook
+from datalayer.domain.order_book import LevelArrays, OrderBook, check_book
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
 
@@ -86,6 +86,11 @@ class OrderBookDataFrame(StandardFrame):
         self._check_levels()
 
     def _check_levels(self) -> None:
+        sides = [vars(self)[side] for side in ("bids", "asks")]
+        if all(isinstance(side, LevelArrays) for side in sides):
+            levels_of = [array for side in sides for array in (side.prices, side.sizes)]
+            check_book(OrderBook(self.symbol, self.timestamp, *levels_of))
+            return
         levels: list[NDArray[np.float64]] = []
         for side, table in self._tables().items():
             check_table(table, side, timed=False)
@@ -122,8 +127,8 @@ class OrderBookDataFrame(StandardFrame):
         return cls(
             symbol=book.symbol,
             timestamp=book.ts,
-            bids=_side("bids", book.bid_prices, book.bid_sizes),
-            asks=_side("asks", book.ask_prices, book.ask_sizes),
+            bids=LevelArrays(book.bid_prices, book.bid_sizes),  # type: ignore[arg-type]  # which `FrozenTable` takes
+            asks=LevelArrays(book.ask_prices, book.ask_sizes),  # type: ignore[arg-type]
             imbalances=imbalances or {},
             aggregation=aggregation,
         )
@@ -136,12 +141,12 @@ class OrderBookDataFrame(StandardFrame):
     @property
     def best_bid(self) -> float:
         """Highest bid in the quote asset; NaN: nobody bids."""
-        return _first(kept_table(self, "bids"), "price")
+        return _first(self._values("bids", "price"))
 
     @property
     def best_ask(self) -> float:
         """Lowest ask in the quote asset; NaN: nobody asks."""
-        return _first(kept_table(self, "asks"), "price")
+        return _first(self._values("asks", "price"))
 
     @property
     def mid(self) -> float:
@@ -162,18 +167,18 @@ class OrderBookDataFrame(StandardFrame):
         `(best_bid * ask_size + best_ask * bid_size) / (bid_size + ask_size)`, the weighted mid of Gatheral and Oomen,
         "Zero-intelligence realized variance estimation", Finance and Stochastics 14 (2010).
         """
-        bid_size, ask_size = (_first(table, "size") for table in self._tables().values())
+        bid_size, ask_size = (_first(self._values(side, "size")) for side in ("bids", "asks"))
         return (self.best_bid * ask_size + self.best_ask * bid_size) / (bid_size + ask_size)
 
     @property
     def bid_volume(self) -> float:
         """Summed size of all bid levels, in the base asset."""
-        return float(kept_table(self, "bids")["size"].sum())
+        return float(self._values("bids", "size").sum())
 
     @property
     def ask_volume(self) -> float:
         """Summed size of all ask levels, in the base asset."""
-        return float(kept_table(self, "asks")["size"].sum())
+        return float(self._values("asks", "size").sum())
 
     def depth_volumes(self, within: float) -> tuple[float, float]:
         """Return the summed sizes (base asset) of bids and asks no further than a share of the mid from it; NaN without a mid.
@@ -222,12 +227,20 @@ class OrderBookDataFrame(StandardFrame):
         if name in _PROPERTIES:
             return float(getattr(self, name))
         if level := _LEVEL.fullmatch(name):
-            table, row = kept_table(self, f"{level[1]}s"), int(level[3])
-            return float(table[level[2]].to_numpy()[row]) if row < len(table) else math.nan
+            values, row = self._values(f"{level[1]}s", level[2]), int(level[3])
+            return float(values[row]) if row < len(values) else math.nan
         if depth := _DEPTH.fullmatch(name):
             return self.depth_volumes(int(depth[2]) / _BPS)[depth[1] == "ask"]
         known = ", ".join([*_PROPERTIES, *IMBALANCES, "bid_price_0 …", "bid_volume_10bps …"])
         raise InvalidInputError("features", name, f"use {known}")
+
+    def _values(self, side: str, column: str) -> NDArray[np.float64]:
+        """Return a column of a side, without making a table for it."""
+        kept = vars(self)[side]
+        if isinstance(kept, LevelArrays):
+            return kept.values(column)
+        values: NDArray[np.float64] = kept[column].to_numpy()
+        return values
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -281,12 +294,5 @@ def imbalances_of(data: Any) -> dict[str, float]:
     return {name: number(member(data, name, "imbalances"), name) for name in IMBALANCES}
 
 
-def _side(field: str, prices: NDArray[np.float64], sizes: NDArray[np.float64]) -> pd.DataFrame:
-    if prices.shape != sizes.shape:
-        raise InvalidInputError(field, [prices.shape, sizes.shape], "prices and sizes need equal levels")
-    columns = {"price": prices, "size": sizes, "cumulative_size": np.cumsum(sizes)}
-    return pd.DataFrame({name: np.asarray(values, np.float64) for name, values in columns.items()})
-
-
-def _first(table: pd.DataFrame, column: str) -> float:
-    return float(table[column].to_numpy()[0]) if len(table) else math.nan
+def _first(values: NDArray[np.float64]) -> float:
+    return float(values[0]) if len(values) else math.nan

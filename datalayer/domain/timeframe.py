@@ -67,7 +67,7 @@ class Timeframe(IntEnum):
     @property
     def label(self) -> str:
         """The usual spelling, such as `5m`."""
-        return f"{self.name[1:]}{self.name[0].lower()}"
+        return _LABELS[self]
 
     @property
     def length(self) -> timedelta:
@@ -103,6 +103,9 @@ class Timeframe(IntEnum):
         """
         utc = utc_moment(moment, "moment")
         return utc + (_EPOCH - utc) % self.length
+
+
+_LABELS: Final = {int(one): f"{one.name[1:]}{one.name[0].lower()}" for one in Timeframe}
 
 
 def _seconds(text: object) -> int | None:

@@ -13,7 +13,7 @@ from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import ModuleType
 
     from numpy.typing import NDArray
@@ -59,23 +59,58 @@ def compute_indicators(
     """
     length = Timeframe.parse(timeframe)
     _check_arguments(indicators, gaps)
-    talib = load_talib()
     times = open_times(candles, length)
-    columns = float_columns(candles, dict.fromkeys(name for one in indicators for name in one.recipe.inputs))
+    recipes = [one.recipe for one in indicators]
+    columns = float_columns(candles, dict.fromkeys(name for recipe in recipes for name in recipe.inputs))
+    return pd.DataFrame(indicator_columns(times, columns, recipes, length, gaps), index=candles.index)
+
+
+def indicator_columns(
+    times: NDArray[np.datetime64],
+    columns: Mapping[str, NDArray[np.float64]],
+    recipes: Sequence[Recipe],
+    timeframe: Timeframe,
+    gaps: Gaps = "restart",
+    *,
+    is_finite: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """Do as `compute_indicators` on arrays that have been checked.
+
+    Args:
+        times: open times in UTC, `[n]`, rising, on the grid of the timeframe.
+        columns: of the candles, by name, contiguous float64 `[n]`, finite or NaN.
+        recipes: of the indicators; no two make the same column.
+        timeframe: length of the candles.
+        gaps: see `compute_indicators`.
+        is_finite: whether it is known that no value is NaN, so that it need not be looked for.
+
+    Returns:
+        float64 `[n]` for each column of the recipes.
+
+    Raises:
+        ConfigurationError: TA-Lib is missing, too old, or set up differently in this process.
+    """
+    talib = load_talib()
+    everything = np.ones(len(times), bool)
+    finite = {} if is_finite else {name: ~np.isnan(column) for name, column in columns.items()}
+    runs: dict[tuple[bytes, bool], list[slice | NDArray[np.intp]]] = {}
     made: dict[str, NDArray[np.float64]] = {}
-    for one in indicators:
-        inputs = [columns[name] for name in one.recipe.inputs]
-        usable = np.logical_and.reduce([~np.isnan(column) for column in inputs])
-        runs = stream_runs(times, usable, length, gaps, by_day=one.recipe.by_day)
-        made |= _over_runs(talib, one.recipe, inputs, runs)
-    return pd.DataFrame(made, index=candles.index)
+    for recipe in recipes:
+        usable = everything
+        if finite:
+            usable = np.logical_and.reduce([finite[name] for name in recipe.inputs])
+        key = usable.tobytes(), recipe.by_day  # nearly always the same for all of them
+        if key not in runs:
+            runs[key] = list(stream_runs(times, usable, timeframe, gaps, by_day=recipe.by_day))
+        made |= _over_runs(talib, recipe, [columns[name] for name in recipe.inputs], runs[key])
+    return made
 
 
 def _over_runs(
     talib: ModuleType,
     recipe: Recipe,
     inputs: list[NDArray[np.float64]],
-    runs: Iterator[slice | NDArray[np.intp]],
+    runs: Iterable[slice | NDArray[np.intp]],
 ) -> dict[str, NDArray[np.float64]]:
     made = {name: np.full(len(inputs[0]), np.nan) for name in recipe.columns}
     for run in runs:
