@@ -2,7 +2,7 @@
 
 from datalayer.cache import DataCacheManager
 from datalayer.config import Settings
-from datalayer.db.connection import DatabaseConnectionManager, connect
+from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.retry import RetryableDBOperation
 from datalayer.domain.candle import Candle
 from datalayer.domain.coverage import CoverageReport, LatestTimestamps, StoredRange
@@ -22,6 +22,7 @@ from datalayer.domain.validation import DataValidator
 from datalayer.domain.write_counts import WriteCounts
 from datalayer.embedded import EmbeddedTimescale
 from datalayer.ingestion import DataIngestionPipeline, UnitOfWork
+from datalayer.provider import UnifiedDataProvider, connect
 from datalayer.repositories import (
     AggregateRefresher,
     CandleRepository,
@@ -69,6 +70,7 @@ __all__ = [
     "Timeframe",
     "Trade",
     "TradeRepository",
+    "UnifiedDataProvider",
     "UnitOfWork",
     "WindowBlock",
     "WriteCounts",

@@ -56,6 +56,69 @@ class MissingDataError(DataLayerError, LookupError):
         )
 
 
+class NoDataError(DataLayerError, LookupError):
+    """Nothing of what was asked for is stored or cached.
+
+    Attributes:
+        symbol: canonical.
+        asked: what was asked for, in words.
+        stored: what there is of the symbol, one line a series.
+    """
+
+    def __init__(self, symbol: str, asked: str, stored: tuple[str, ...]) -> None:
+        self.symbol = symbol
+        self.asked = asked
+        self.stored = stored
+        there = "; ".join(stored) if stored else "nothing at all"
+        super().__init__(f"{symbol} has no {asked}; stored: {there}")
+
+
+class StaleDataError(DataLayerError):
+    """The newest data of a part are older than the caller accepts.
+
+    Attributes:
+        symbol: canonical.
+        part: as in `QualityFlags.staleness_s`, for instance `candles.1m` or `order_book`.
+        age_s: age in seconds; NaN: there are none.
+        max_age_s: what the caller accepts.
+    """
+
+    def __init__(self, symbol: str, part: str, age_s: float, max_age_s: float) -> None:
+        self.symbol = symbol
+        self.part = part
+        self.age_s = age_s
+        self.max_age_s = max_age_s
+        age = f"is {age_s:g} s old" if age_s == age_s else "is not there"  # noqa: PLR0124 (NaN)
+        super().__init__(f"{symbol}: {part} {age}, and max_age_s={max_age_s:g}; is its feed alive?")
+
+
+class SlowConsumerError(DataLayerError):
+    """A subscriber did not take its updates in time, and asked to be told.
+
+    Attributes:
+        symbol: canonical.
+        stream: what it had subscribed to.
+        max_lag: how many updates may wait.
+    """
+
+    def __init__(self, symbol: str, stream: str, max_lag: int) -> None:
+        self.symbol = symbol
+        self.stream = stream
+        self.max_lag = max_lag
+        super().__init__(
+            f"{max_lag} updates of {symbol} {stream} wait, and nobody takes them; take them faster, raise max_lag, "
+            "or subscribe with when_slow='drop_oldest'"
+        )
+
+
+class ProviderClosedError(DataLayerError, RuntimeError):
+    """A provider was used before it was opened, or after it was closed."""
+
+
+class ForkedProcessError(DataLayerError, RuntimeError):
+    """A blocking provider was used in a process that was forked from the one that opened it."""
+
+
 class ConfigurationError(DataLayerError, ValueError):
     """A setting is missing or contradicts another one."""
 

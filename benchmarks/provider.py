@@ -1,0 +1,233 @@
+"""Answers of the provider: live from a warm cache, and of moments in the past from the database.
+
+    python -m benchmarks.provider [--rows N] [--runs K] [--profile] [--quick]
+
+Live: seven timeframes of 100 candles, order book, imbalances, and five indicators computed over 480 candles, asked for after each
+new order book (ten a second of market time) and after each new 1s candle, which changes six timeframes. "With features" adds
+`to_numpy` of 40 of them. Historical: the same of random moments, each in a transaction of its own. Expected, before the first
+line was written: live 1 ms (p99 2 ms), historical 20 ms (p95 30 ms). What was found stands in docs/adr/0015-provider.md.
+
+`--profile` says where the time of live answers goes, and how many statements a historical one takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import pstats
+import random
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import event, text
+
+from benchmarks.harness import SYMBOL, benchmark_engine
+from datalayer.cache import DataCacheManager
+from datalayer.db.aggregates import AGGREGATES
+from datalayer.domain.candle import Candle
+from datalayer.domain.imbalances import OrderBookImbalances
+from datalayer.domain.indicators import Atr, BollingerBands, Ema, Macd, Rsi
+from datalayer.domain.order_book import OrderBook
+from datalayer.domain.timeframe import Timeframe
+from datalayer.provider import UnifiedDataProvider
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from datalayer.domain.inference_frame import InferenceDataFrame
+
+END = datetime(2024, 9, 1, tzinfo=UTC)
+INDICATORS = (Ema(20), Rsi(14), Atr(14), Macd(), BollingerBands())
+LEVELS = np.arange(20.0)
+BOOKS_PER_SECOND = 10
+FEATURES = [
+    f"{t.label}.{name}" for t in Timeframe for name in ("close", "volume", "ema_20", "rsi_14", "atr_14")
+]
+FEATURES += [
+    "order_book.mid",
+    "order_book.spread",
+    "order_book.bid_size_0",
+    "book_imbalance_5s",
+    "volume_imbalance_60s",
+]
+
+SECONDS = """
+    INSERT INTO candles (instrument_id, timeframe, ts, open, high, low, close, volume, trade_count)
+    SELECT i.id, 1, ts, 6000000 + n % 977, 6000990, 5999900, 6000000 + n % 983, n % 100000, n % 50
+    FROM instruments AS i, generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz), INTERVAL '1 second')
+        WITH ORDINALITY AS seconds (ts, n) WHERE ts < CAST(:end AS timestamptz)
+"""
+BOOKS = """
+    INSERT INTO order_books (instrument_id, ts, bid_prices, bid_sizes, ask_prices, ask_sizes, best_bid, best_ask,
+        bid_volume, ask_volume, last_update_id)
+    SELECT i.id, CAST(:end AS timestamptz) - n * INTERVAL '500 ms',
+        ARRAY(SELECT 6000000 - level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level + n % 7 FROM generate_series(0, 19) AS level),
+        ARRAY(SELECT 6000001 + level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level FROM generate_series(0, 19) AS level),
+        6000000, 6000001, 20190 + 20 * (n % 7), 20190, n
+    FROM instruments AS i, generate_series(1, :books) AS n
+"""
+IMBALANCES = """
+    INSERT INTO order_book_imbalances (instrument_id, ts, book_imbalance_1s)
+    SELECT instrument_id, ts, 0.25 FROM order_books
+"""
+
+
+async def fill(engine: AsyncEngine, rows: int) -> None:
+    """Store so many 1s candles up to `END`, of which the aggregates make all others, and half a day of order books."""
+    end, week = END, int(timedelta(days=7).total_seconds())
+    while rows > 0:
+        seconds = min(rows, week)
+        start = end - timedelta(seconds=seconds)
+        async with engine.begin() as conn:
+            await conn.execute(text(SECONDS), {"start": start, "end": end})
+        end, rows = start, rows - seconds
+    async with engine.begin() as conn:
+        await conn.execute(text(BOOKS), {"end": END, "books": 86_400})
+        await conn.execute(text(IMBALANCES))
+        await conn.execute(text("ANALYZE candles, order_books, order_book_imbalances"))
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        for family in AGGREGATES.values():
+            for aggregate in family:
+                await conn.execute(
+                    text(f"CALL refresh_continuous_aggregate('{aggregate.name}', NULL, '{END:%Y-%m-%d}')")
+                )
+        for name in ("candles", "order_books"):
+            chunks = f"SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('{name}') AS c"
+            await conn.execute(text(chunks))
+        await conn.execute(text("VACUUM ANALYZE"))
+
+
+class Feed:
+    """Puts made-up market data into a cache, by its own clock."""
+
+    def __init__(self) -> None:
+        self.now = END
+        self.cache = DataCacheManager(clock=lambda: self.now)
+        self._second = END
+
+    def add_second(self) -> None:
+        n = int((self._second - END).total_seconds())
+        price = 60_000 + n * 7_919 % 997 / 100
+        self.cache.put_candle(
+            Candle(SYMBOL, Timeframe.S1, self._second, price, price + 1, price - 1, price, 0.123, n)
+        )
+        self._second += timedelta(seconds=1)
+
+    def add_book(self, place: int) -> None:
+        """Let a part of a second pass and put in the book at its end; the second before it is known by then."""
+        self.now = self._second + timedelta(seconds=place / BOOKS_PER_SECOND, milliseconds=50)
+        bids = 60_000 - LEVELS - place % 7
+        book = OrderBook(SYMBOL, self.now, bids, LEVELS + 1, bids[0] + 1 + LEVELS, LEVELS + 1, place)
+        self.cache.put_orderbook(book)
+        self.cache.put_imbalances(OrderBookImbalances(SYMBOL, self.now, *[0.25] * 8))
+
+
+async def live(engine: AsyncEngine, seconds: int, feed: Feed) -> dict[str, list[float]]:
+    """Milliseconds of each answer."""
+    found: dict[str, list[float]] = {"after a 1s candle": [], "after an order book": [], "with features": []}
+    async with UnifiedDataProvider(
+        engine, cache=feed.cache, symbols=[SYMBOL], indicators=INDICATORS
+    ) as provider:
+        statements = counted(engine)
+        for _ in range(seconds):
+            feed.add_second()
+            for place in range(BOOKS_PER_SECOND):
+                feed.add_book(place)
+                begin = time.perf_counter()
+                answer = await provider.get_inference_data(SYMBOL)
+                answered = time.perf_counter()
+                answer.to_numpy(FEATURES)
+                done = time.perf_counter()
+                found["after an order book" if place else "after a 1s candle"].append(
+                    (answered - begin) * 1e3
+                )
+                found["with features"].append((done - begin) * 1e3)
+        assert statements == [], "a warm cache asks the database for nothing"
+    check(answer)
+    return found
+
+
+async def historical(engine: AsyncEngine, runs: int) -> tuple[list[float], int]:
+    """Milliseconds of each answer, and the statements of one."""
+    found, rng = [], random.Random(15)  # noqa: S311 (no secret)
+    async with UnifiedDataProvider(engine, indicators=INDICATORS) as provider:
+        statements = counted(engine)
+        for run in range(runs):
+            moment = END - timedelta(hours=1) - timedelta(microseconds=rng.randrange(36_000_000_000))
+            begin = time.perf_counter()
+            answer = await provider.get_inference_data(SYMBOL, moment)
+            found.append((time.perf_counter() - begin) * 1e3)
+            if run == 0:
+                number = len(statements)
+                shown = list(statements)
+    check(answer)
+    if PROFILE:
+        print("\nstatements of a historical answer\n")
+        for statement in shown:
+            print("   ", " ".join(statement.split())[:150])
+    return found, number
+
+
+def check(answer: InferenceDataFrame) -> None:
+    assert answer.order_book is not None
+    assert len(answer.candles) == len(answer.indicators) == len(Timeframe)
+    assert all(len(table) for table in answer.candles.values())
+
+
+def counted(engine: AsyncEngine) -> list[str]:
+    """Return a list that every statement from now on is added to."""
+    statements: list[str] = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:  # noqa: ARG001
+        statements.append(statement)
+
+    return statements
+
+
+def line(name: str, ms: list[float]) -> str:
+    p50, p95, p99 = np.percentile(ms, [50, 95, 99])
+    return f"| {name} | {len(ms)} | {p50:.2f} | {p95:.2f} | {p99:.2f} |"
+
+
+PROFILE = False
+
+
+async def main() -> None:
+    global PROFILE  # noqa: PLW0603
+    parser = argparse.ArgumentParser(description="answers of the provider")
+    parser.add_argument("--rows", type=int, default=3_000_000, help="1s candles in the database")
+    parser.add_argument(
+        "--runs", type=int, default=300, help="seconds of live answers, and historical answers"
+    )
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument(
+        "--quick", action="store_true", help="few rows and runs: shows that it works, says nothing"
+    )
+    chosen = parser.parse_args()
+    PROFILE = chosen.profile
+    rows, runs = (100_000, 3) if chosen.quick else (chosen.rows, chosen.runs)
+    async with benchmark_engine() as engine:
+        await fill(engine, rows)
+        past, statements = await historical(engine, runs)
+        profile = cProfile.Profile()
+        if PROFILE:
+            profile.enable()
+        found = await live(engine, runs, Feed())
+        if PROFILE:
+            profile.disable()
+    print(
+        f"\n{rows:,} 1s candles in the database\n\n| answer | number | p50, ms | p95, ms | p99, ms |\n|---|---:|---:|---:|---:|"
+    )
+    for name, ms in found.items():
+        print(line(f"live, {name}", ms))
+    print(line(f"historical, {statements} statements", past))
+    if PROFILE:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
