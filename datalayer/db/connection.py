@@ -204,17 +204,3 @@ class DatabaseConnectionManager:
             msg = f"no database answers at {redact(self._url)}: {exc}"
             raise DatabaseUnavailableError(msg, exc.sqlstate) from exc
 
-
-def connect(url: str | None = None, *, settings: Settings | None = None) -> DatabaseConnectionManager:
-    """Return a database for interactive use, to be opened with `async with`.
-
-    Args:
-        url: address of the database; see `datalayer.config.parse_database_url`. Default: the one configured by
-            `DATALAYER_DATABASE_URL`, else the embedded database in `settings.embedded_dir` (a warning is logged that
-            names the folder).
-        settings: read from the environment if not given.
-    """
-    settings = settings or Settings.load()
-    if url is None and settings.url is None:
-        logger.warning("%s", settings.embedded_notice)
-    return DatabaseConnectionManager(settings.for_interactive_use(url))

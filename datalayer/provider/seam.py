@@ -203,10 +203,12 @@ async def read_plans(
     conn: AsyncConnection, symbol: str, plans: Sequence[CandlePlan]
 ) -> dict[Timeframe, CandleRows]:
     """Return what plans of different timeframes ask for, from cache and database as one series each."""
+    rows = {plan.request.timeframe: plan.cached for plan in plans}
     lacking = [plan for plan in plans if not plan.is_complete]
+    if not lacking:
+        return rows
     reader = CandleReader(conn, InstrumentRepository(conn), symbol)
     found = await reader.read([plan.selection for plan in lacking], "best")
-    rows = {plan.request.timeframe: plan.cached for plan in plans}
     for plan in lacking:
         timeframe = plan.request.timeframe
         rows[timeframe] = plan.with_stored(stored_rows(found[timeframe], reader.instrument))

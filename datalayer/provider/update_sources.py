@@ -147,8 +147,9 @@ class CandleSource(UpdateSource):
             return None
         now = self._cache.now
         count = max((now - self._next_open) // self._timeframe.length, 0) + _ROOM
+        # At `now`: a feed in another thread goes on, and more would have closed than are counted.
         arrays = self._cache.get_latest_ohlcv_arrays(
-            self.symbol, self._timeframe, count, include_forming=self._include_forming
+            self.symbol, self._timeframe, count, include_forming=self._include_forming, as_of=now
         )
         forming = None
         for row, is_forming in enumerate(arrays.is_forming.tolist()):

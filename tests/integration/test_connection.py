@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from datalayer import DatabaseConnectionManager, Settings, connect
+from datalayer import DatabaseConnectionManager, Settings
 from datalayer.config import EMBEDDED_MEMORY_URL
 from datalayer.errors import ConfigurationError, DatabaseUnavailableError
 
@@ -62,16 +61,6 @@ async def test_two_databases_in_memory_are_apart() -> None:
         async with one.engine.begin() as conn:
             await conn.execute(text("CREATE TABLE mine (id int)"))
         assert await _one(other, "SELECT to_regclass('mine')") is None
-
-
-async def test_connect_without_an_address_says_where_the_data_is(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        async with connect(settings=Settings.load(embedded_dir=tmp_path / "default")) as database:
-            assert await _one(database, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
-    assert str(tmp_path / "default") in caplog.text
-    assert "production wants a server" in caplog.text
 
 
 def test_an_unattended_manager_has_no_default() -> None:

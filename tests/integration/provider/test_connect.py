@@ -1,0 +1,68 @@
+"""A ready provider in one line."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+import datalayer
+import datalayer.sync
+from datalayer import DatabaseConnectionManager, Settings, UnifiedDataProvider, UnitOfWork, connect
+from datalayer.errors import ConfigurationError
+from tests.integration.provider.feeding import BTC, START, feed, store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from tests.integration.provider.conftest import Clock
+
+
+async def test_without_an_address_an_embedded_database_is_made_ready_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.load(embedded_dir=tmp_path / "default")
+    with caplog.at_level(logging.WARNING):
+        async with connect(settings=settings) as market, UnitOfWork(market.database) as uow:
+            await uow.instruments.ensure(BTC, 2, 5)
+            await uow.commit()
+    assert str(tmp_path / "default") in caplog.text
+    assert "production wants a server" in caplog.text
+    async with connect(settings=settings) as market:
+        assert market.symbols == (BTC,)
+    async with market:  # and again
+        assert (await market.get_health()).database.answers
+
+
+async def test_a_server_without_the_schema_names_the_command(empty_schema: Settings) -> None:
+    async with DatabaseConnectionManager(empty_schema) as database:
+        with pytest.raises(ConfigurationError, match="run `datalayer db upgrade`"):
+            await UnifiedDataProvider(database).open()
+
+
+async def test_it_loads_the_symbols_that_it_is_made_for(
+    engine: AsyncEngine, settings: Settings, clock: Clock
+) -> None:
+    await store(engine, range(600))
+    feed(clock.cache(), clock, range(600))
+    cache = clock.cache()
+    url = settings.require_url().render_as_string(hide_password=False)
+    async with connect(url, symbols=["btcusdt", "ETH/USDT"], timeframes=["1s", "1m"], cache=cache) as market:
+        assert market.symbols == (BTC, "ETH/USDT")
+        assert market.cache is cache
+        assert len(cache.get_latest_ohlcv(BTC, "1m", 20)) == 10
+        found = await market.get_inference_data(BTC)
+        assert found.candles[datalayer.Timeframe.M1].index[-1] == START.replace(minute=9)
+
+
+async def test_a_symbol_that_is_registered_later_is_known_then(engine: AsyncEngine, clock: Clock) -> None:
+    async with UnifiedDataProvider(engine, cache=clock.cache()) as market:
+        assert market.symbols == ()
+        with pytest.raises(datalayer.errors.InvalidInputError, match="registered are: none, until"):
+            await market.get_trades(BTC, limit=1)
+        await store(engine, range(10))
+        clock.now = START.replace(minute=1)
+        assert len(await market.get_trades(BTC, limit=3)) == 3
