@@ -7,6 +7,7 @@ new order book (ten a second of market time) and after each new 1s candle, which
 `to_numpy` of 40 of them. Historical: the same of random moments, each in a transaction of its own. Expected, before the first
 line was written: live 1 ms (p99 2 ms), historical 20 ms (p95 30 ms). What was found stands in docs/adr/0015-provider.md.
 
+Beside each median stands the processor time of this process: on a machine that others use as well it is what can be compared.
 `--profile` says where the time of live answers goes, and how many statements a historical one takes.
 """
 
@@ -125,9 +126,12 @@ class Feed:
         self.cache.put_imbalances(OrderBookImbalances(SYMBOL, self.now, *[0.25] * 8))
 
 
-async def live(engine: AsyncEngine, seconds: int, feed: Feed) -> dict[str, list[float]]:
-    """Milliseconds of each answer."""
-    found: dict[str, list[float]] = {"after a 1s candle": [], "after an order book": [], "with features": []}
+Times = list[tuple[float, float]]
+"""Milliseconds that went by, and of the processor."""
+
+
+async def live(engine: AsyncEngine, seconds: int, feed: Feed) -> dict[str, Times]:
+    found: dict[str, Times] = {"after a 1s candle": [], "after an order book": [], "with features": []}
     async with UnifiedDataProvider(
         engine, cache=feed.cache, symbols=[SYMBOL], indicators=INDICATORS
     ) as provider:
@@ -136,39 +140,36 @@ async def live(engine: AsyncEngine, seconds: int, feed: Feed) -> dict[str, list[
             feed.add_second()
             for place in range(BOOKS_PER_SECOND):
                 feed.add_book(place)
-                begin = time.perf_counter()
+                begin = now()
                 answer = await provider.get_inference_data(SYMBOL)
-                answered = time.perf_counter()
+                answered = now()
                 answer.to_numpy(FEATURES)
-                done = time.perf_counter()
-                found["after an order book" if place else "after a 1s candle"].append(
-                    (answered - begin) * 1e3
-                )
-                found["with features"].append((done - begin) * 1e3)
+                found["after an order book" if place else "after a 1s candle"].append(since(begin, answered))
+                found["with features"].append(since(begin, now()))
         assert statements == [], "a warm cache asks the database for nothing"
     check(answer)
     return found
 
 
-async def historical(engine: AsyncEngine, runs: int) -> tuple[list[float], int]:
-    """Milliseconds of each answer, and the statements of one."""
-    found, rng = [], random.Random(15)  # noqa: S311 (no secret)
+async def historical(engine: AsyncEngine, runs: int) -> Times:
+    found: Times = []
+    rng = random.Random(15)  # noqa: S311 (no secret)
     async with UnifiedDataProvider(engine, indicators=INDICATORS) as provider:
-        statements = counted(engine)
-        for run in range(runs):
+        for _ in range(runs):
             moment = END - timedelta(hours=1) - timedelta(microseconds=rng.randrange(36_000_000_000))
-            begin = time.perf_counter()
+            begin = now()
             answer = await provider.get_inference_data(SYMBOL, moment)
-            found.append((time.perf_counter() - begin) * 1e3)
-            if run == 0:
-                number = len(statements)
-                shown = list(statements)
+            found.append(since(begin, now()))
     check(answer)
-    if PROFILE:
-        print("\nstatements of a historical answer\n")
-        for statement in shown:
-            print("   ", " ".join(statement.split())[:150])
-    return found, number
+    return found
+
+
+def now() -> tuple[float, float]:
+    return time.perf_counter() * 1e3, time.thread_time() * 1e3
+
+
+def since(begin: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
+    return end[0] - begin[0], end[1] - begin[1]
 
 
 def check(answer: InferenceDataFrame) -> None:
@@ -177,27 +178,30 @@ def check(answer: InferenceDataFrame) -> None:
     assert all(len(table) for table in answer.candles.values())
 
 
-def counted(engine: AsyncEngine) -> list[str]:
-    """Return a list that every statement from now on is added to."""
-    statements: list[str] = []
+def counted(engine: AsyncEngine) -> list[None]:
+    """Return a list that grows with every connection that is taken from the pool from now on: no statement goes without."""
+    taken: list[None] = []
 
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
-    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:  # noqa: ARG001
-        statements.append(statement)
+    @event.listens_for(engine.sync_engine, "engine_connect")
+    def note(*_: Any) -> None:
+        taken.append(None)
 
-    return statements
-
-
-def line(name: str, ms: list[float]) -> str:
-    p50, p95, p99 = np.percentile(ms, [50, 95, 99])
-    return f"| {name} | {len(ms)} | {p50:.2f} | {p95:.2f} | {p99:.2f} |"
+    return taken
 
 
-PROFILE = False
+def line(name: str, ms: Times) -> str:
+    wall, processor = np.array(ms).T
+    p50, p95, p99 = np.percentile(wall, [50, 95, 99])
+    c50, c99 = np.percentile(processor, [50, 99])
+    return f"| {name} | {len(ms)} | {p50:.2f} | {p95:.2f} | {p99:.2f} | {c50:.2f} | {c99:.2f} |"
+
+
+def profiled(profile: cProfile.Profile, title: str) -> None:
+    print(f"\n{title}\n")
+    pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 
 
 async def main() -> None:
-    global PROFILE  # noqa: PLW0603
     parser = argparse.ArgumentParser(description="answers of the provider")
     parser.add_argument("--rows", type=int, default=3_000_000, help="1s candles in the database")
     parser.add_argument(
@@ -208,25 +212,22 @@ async def main() -> None:
         "--quick", action="store_true", help="few rows and runs: shows that it works, says nothing"
     )
     chosen = parser.parse_args()
-    PROFILE = chosen.profile
     rows, runs = (100_000, 3) if chosen.quick else (chosen.rows, chosen.runs)
     async with benchmark_engine() as engine:
         await fill(engine, rows)
-        past, statements = await historical(engine, runs)
-        profile = cProfile.Profile()
-        if PROFILE:
-            profile.enable()
+        past = await historical(engine, runs)
         found = await live(engine, runs, Feed())
-        if PROFILE:
-            profile.disable()
-    print(
-        f"\n{rows:,} 1s candles in the database\n\n| answer | number | p50, ms | p95, ms | p99, ms |\n|---|---:|---:|---:|---:|"
-    )
-    for name, ms in found.items():
-        print(line(f"live, {name}", ms))
-    print(line(f"historical, {statements} statements", past))
-    if PROFILE:
-        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+        print(f"\n{rows:,} 1s candles in the database\n")
+        print("| answer | number | p50, ms | p95, ms | p99, ms | processor p50, ms | p99, ms |")
+        print("|---" + "|---:" * 6 + "|")
+        for name, ms in found.items():
+            print(line(f"live, {name}", ms))
+        print(line("historical", past))
+        if chosen.profile:
+            for name, work in (("historical", historical), ("live", lambda e, n: live(e, n, Feed()))):
+                with cProfile.Profile() as profile:
+                    await work(engine, runs)
+                profiled(profile, name)
 
 
 if __name__ == "__main__":

@@ -207,10 +207,12 @@ async def test_a_moment_without_data_says_what_is_stored(live: UnifiedDataProvid
     ],
 )
 async def test_a_wrong_question_is_told_what_to_ask(
-    live: UnifiedDataProvider, arguments: dict[str, object], message: str
+    engine: AsyncEngine, clock: Clock, arguments: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        await live.get_inference_data(**({"symbol": BTC} | arguments))  # type: ignore[arg-type]
+    clock.now = START + 700 * SECOND
+    async with UnifiedDataProvider(engine, cache=clock.cache(), symbols=[BTC]) as provider:
+        with pytest.raises(InvalidInputError, match=message):
+            await provider.get_inference_data(**({"symbol": BTC} | arguments))  # type: ignore[arg-type]
 
 
 async def test_a_timeframe_that_the_provider_was_not_made_for(engine: AsyncEngine, clock: Clock) -> None:
