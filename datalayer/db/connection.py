@@ -203,4 +203,3 @@ class DatabaseConnectionManager:
         except DatabaseError as exc:
             msg = f"no database answers at {redact(self._url)}: {exc}"
             raise DatabaseUnavailableError(msg, exc.sqlstate) from exc
-
