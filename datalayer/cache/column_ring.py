@@ -80,7 +80,7 @@ class ColumnRing:
         self, begin: int, end: int, more: Sequence[tuple[Sequence[int], Sequence[float]]] = ()
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return copies, read-only, with `more` rows behind them."""
-        count = end - begin
+        count = max(end - begin, 0)
         views, room = self.columns(begin, end), count + len(more)
         ints, floats = np.empty((len(views[0]), room), np.int64), np.empty((len(views[1]), room))
         ints[:, :count], floats[:, :count] = views

@@ -134,6 +134,18 @@ def test_the_latest_book_is_the_last_that_was_visible_and_not_too_old(
     assert cache.get_recent_orderbooks(BTC, as_of=START + timedelta(minutes=4)) == ()  # the window is of now
 
 
+def test_before_the_window_there_is_nothing(cache: DataCacheManager, clock: Clock) -> None:
+    cache.put_trade(trade(0))
+    cache.put_orderbook(book(0))
+    cache.put_imbalances(imbalances(0, 0.1))
+    clock.now = START + timedelta(minutes=6)
+    ago = START + timedelta(seconds=30)
+    assert cache.get_recent_trades(BTC, as_of=ago).empty
+    assert cache.get_recent_imbalances(BTC, as_of=ago - timedelta(minutes=2)).empty
+    assert cache.get_recent_orderbooks(BTC, as_of=ago) == ()
+    assert cache.get_latest_imbalances(BTC, as_of=ago) is None
+
+
 def test_imbalances_that_are_not_known_replace_none(cache: DataCacheManager) -> None:
     assert cache.get_latest_imbalances(BTC) is None
     cache.put_imbalances(imbalances(0, 0.1, 0.2))
