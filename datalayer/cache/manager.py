@@ -93,7 +93,7 @@ class DataCacheManager(CacheReports):
         include_forming: bool = False,
         as_of: datetime | None = None,
     ) -> CandleArrays:
-        """Return what `get_latest_ohlcv` does, as arrays, in a tenth of the time; immutable, and the same while nothing changes."""
+        """Return what `get_latest_ohlcv` does, as arrays, in a fraction of the time; immutable, and the same while nothing changes."""
         length, count = Timeframe.parse(timeframe), _count(n)
         with self._lock:
             state, at = self._state(symbol, as_of)
