@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CATEGORIES: Final = pd.CategoricalDtype([*SOURCES])
 _FORMING_CODE: Final = SOURCES.index("forming")
+_STORED_CODE: Final = SOURCES.index("stored")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +133,24 @@ def stored_rows(columns: CandleColumns, instrument: Instrument) -> CandleRows:
     scales = dict.fromkeys(PRICES, instrument.price_scale) | {"volume": instrument.size_scale}
     prices = {name: from_steps(columns.steps[name], scale, "float") for name, scale in scales.items()}
     return CandleRows(columns.times, prices, columns.steps[TRADE_COUNT], columns.origins)
+
+
+def fuller(stored: CandleRows, cached: CandleRows) -> tuple[CandleRows, CandleRows]:
+    """Return both without open times in common: of two candles the one that is stored as such, else the one with more in it.
+
+    Where the feed of this process has gone silent, either side may have seen less: the cache, since others go on writing; the
+    database, since it is behind. What is rolled up of less has less volume.
+    """
+    if not len(stored) or not len(cached):
+        return stored, cached
+    place = np.minimum(np.searchsorted(cached.times, stored.times), len(cached) - 1)
+    is_both = cached.times[place] == stored.times
+    is_official = (stored.sources == _STORED_CODE) & (cached.sources[place] != _STORED_CODE)
+    has_more = stored.prices["volume"] > cached.prices["volume"][place]
+    from_stored = is_both & (is_official | has_more)
+    kept = np.ones(len(cached), bool)
+    kept[place[from_stored]] = False
+    return stored.rows(~is_both | from_stored), cached.rows(kept)
 
 
 def joined(parts: Sequence[CandleRows]) -> CandleRows:

@@ -17,6 +17,7 @@ from datalayer.domain.timeframe import Timeframe
 from datalayer.provider.candle_parts import CandleParts
 from datalayer.provider.freshness import stale_parts
 from datalayer.provider.moments import MomentFinder
+from datalayer.provider.reads import SnapshotInstruments
 from datalayer.provider.seam import read_plans, request_of
 from datalayer.repositories import ImbalanceRepository, OrderBookRepository
 
@@ -143,14 +144,14 @@ class InferenceReader:
             query: what is asked for.
             moment: of the answer.
         """
-        plans = self._plans(query, moment)
-        candles = await read_plans(conn, query.symbol, plans)
+        plans, instruments = self._plans(query, moment), SnapshotInstruments(conn)
+        candles = await read_plans(conn, instruments, query.symbol, plans)
         found = Found(candles, {plan.request.timeframe: plan.place for plan in plans})
         before = self._uncovered(query, moment, candles)
         if before:
-            found.before = await read_plans(conn, query.symbol, before)
+            found.before = await read_plans(conn, instruments, query.symbol, before)
         if query.context and not moment.is_live:
-            found.after = await self._after(conn, query, moment)
+            found.after = await self._after(conn, instruments, query, moment)
         if query.include_order_book:
             await self._add_events(conn, query, moment, found)
         return self._assembled(query, moment, found)
@@ -188,17 +189,20 @@ class InferenceReader:
         plans = []
         for timeframe, rows in candles.items():
             first = ceil_us(microseconds(start, "start"), int(timeframe) * SECOND_US)
-            is_all = timeframe is not _S1 and len(rows) < self._rows(query)
-            if (
-                not is_all
-                and (not len(rows) or rows.micros[0] > first)
-                and timeframe.ceil(start) < moment.as_of
-            ):
+            # With fewer than were asked for there are no more, of 1s in the window.
+            reaches = timeframe is not _S1 or query.context <= self._window
+            is_all = len(rows) < self._rows(query) and reaches
+            begins = len(rows) > 0 and int(rows.micros[0]) <= first
+            if not is_all and not begins and timeframe.ceil(start) < moment.as_of:
                 plans.append(moment.plan(request_of(timeframe, moment.as_of, start=start), self._window_us))
         return plans
 
     async def _after(
-        self, conn: AsyncConnection, query: InferenceQuery, moment: Moment
+        self,
+        conn: AsyncConnection,
+        instruments: SnapshotInstruments,
+        query: InferenceQuery,
+        moment: Moment,
     ) -> Mapping[Timeframe, CandleRows]:
         """Return the candles inside of the context that were not known at the moment, and are now."""
         start, end = moment.as_of - query.context, moment.as_of + query.context
@@ -214,7 +218,7 @@ class InferenceReader:
             first = max(timeframe.ceil(start), timeframe.floor(moment.as_of))
             if first + timeframe.length <= later.as_of:
                 plans.append(later.plan(request_of(timeframe, later.as_of, start=first), self._window_us))
-        return await read_plans(conn, query.symbol, plans)
+        return await read_plans(conn, instruments, query.symbol, plans)
 
     async def _add_events(
         self, conn: AsyncConnection, query: InferenceQuery, moment: Moment, found: Found

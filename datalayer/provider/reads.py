@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import NoDataError
-from datalayer.repositories import CoverageRepository
+from datalayer.repositories import CoverageRepository, InstrumentRepository
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 
     from datalayer.db.connection import DatabaseConnectionManager
     from datalayer.domain.coverage import StoredRange
+    from datalayer.domain.instrument import Instrument
+
+
+class SnapshotInstruments(InstrumentRepository):
+    """Instruments of one state of the database, in which each stays what it is: looked up once."""
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        super().__init__(conn)
+        self._seen: dict[str, Instrument] = {}
+
+    async def get(self, symbol: str) -> Instrument:
+        """Return the instrument; see `InstrumentRepository.get`."""
+        if symbol not in self._seen:
+            self._seen[symbol] = await super().get(symbol)
+        return self._seen[symbol]
 
 
 class Reads:

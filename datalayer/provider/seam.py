@@ -9,11 +9,10 @@ import numpy as np
 
 from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us, microseconds, moment
 from datalayer.domain.timeframe import Timeframe
-from datalayer.provider.candle_rows import NO_ROWS, CandleRows, cached_rows, joined, stored_rows
+from datalayer.provider.candle_rows import NO_ROWS, CandleRows, cached_rows, fuller, joined, stored_rows
 from datalayer.repositories.candle_queries import CandleSelection
 from datalayer.repositories.candle_ranges import OpenRange
 from datalayer.repositories.candle_reads import CandleReader
-from datalayer.repositories.instruments import InstrumentRepository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.cache import CandleArrays
+    from datalayer.repositories import InstrumentRepository
 
 _FIRST_YEAR: Final = 1
 
@@ -77,7 +77,7 @@ class CandlePlan:
 
     Attributes:
         request: in question.
-        cached: closed candles, and perhaps the one that forms.
+        cached: closed candles, and perhaps the one that forms; behind `known`, perhaps in part.
         known: half-open range of open times, in microseconds, of which the cache has every candle that there is.
         lacking: range of open times to ask the database for, which may lie around `known`; empty: none.
         lacks_forming: whether to ask it for the candle that forms.
@@ -110,7 +110,7 @@ class CandlePlan:
         """Return what was asked for, with what the database gave."""
         micros = stored.micros
         is_known = (micros >= self.known[0]) & (micros < self.known[1])
-        return joined([stored.rows(~is_known), self.cached]).last(self.request.limit)
+        return joined(fuller(stored.rows(~is_known), self.cached)).last(self.request.limit)
 
     @property
     def place(self) -> str:
@@ -148,7 +148,9 @@ def plan_candles(
         )
     low, high = _known_span(request, arrays, asked, window_us, tail_is_known=tail_is_known)
     times = arrays.timestamps.view(np.int64)
-    begin, end = int(times.searchsorted(max(first, low))), int(times.searchsorted(min(last, high)))
+    # What lies behind the known, the cache may have in part; the database then tells whether it has more.
+    behind = last if low < high else high
+    begin, end = int(times.searchsorted(max(first, low))), int(times.searchsorted(min(last, behind)))
     forming, lacks_forming = _forming(request, arrays, low, high, seconds_from)
     if forming == end + 1:
         end = forming
@@ -191,23 +193,32 @@ def _forming(
     opened = request.forming_opens
     if not request.wants_forming or request.timeframe is Timeframe.S1:
         return 0, False
-    if low > opened or high < opened:
+    if low > opened:
         return 0, True
     if len(arrays) and int(arrays.timestamps.view(np.int64)[-1]) == opened:
-        return len(arrays), False
+        return len(arrays), high < opened
+    if high < opened:
+        return 0, True
     # None is visible; that is all there is to say if every second since it opened is known.
     return 0, seconds_from > opened and request.as_of - opened >= SECOND_US
 
 
 async def read_plans(
-    conn: AsyncConnection, symbol: str, plans: Sequence[CandlePlan]
+    conn: AsyncConnection, instruments: InstrumentRepository, symbol: str, plans: Sequence[CandlePlan]
 ) -> dict[Timeframe, CandleRows]:
-    """Return what plans of different timeframes ask for, from cache and database as one series each."""
+    """Return what plans of different timeframes ask for, from cache and database as one series each.
+
+    Args:
+        conn: connection inside the caller's transaction.
+        instruments: on the same connection.
+        symbol: canonical.
+        plans: one a timeframe.
+    """
     rows = {plan.request.timeframe: plan.cached for plan in plans}
     lacking = [plan for plan in plans if not plan.is_complete]
     if not lacking:
         return rows
-    reader = CandleReader(conn, InstrumentRepository(conn), symbol)
+    reader = CandleReader(conn, instruments, symbol)
     found = await reader.read([plan.selection for plan in lacking], "best")
     for plan in lacking:
         timeframe = plan.request.timeframe
