@@ -40,8 +40,8 @@ class CacheLoads(CacheWrites):
         imbalances of the window, as visible now. Also filled are holes (`get_unknown_candles`): repeat it when what made
         them has been written.
 
-        Nothing is lost in between if the feed runs before it begins, and what an earlier process had accepted has been
-        written to the database by then.
+        Nothing is lost in between if the feed runs before it begins, and what an earlier process had accepted, and what was
+        put in more than `correction_s` ago, has been written to the database by then.
 
         Args:
             conn: connection inside the caller's transaction, at READ COMMITTED.

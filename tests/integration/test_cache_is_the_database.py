@@ -22,6 +22,7 @@ BTC = "BTC/USDT"
 EXAMPLES = int(os.environ.get("CACHE_EXAMPLES", "15"))
 START = datetime(2024, 8, 8, 21, 52, 7, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+CORRECTION = timedelta(minutes=20)
 VALUES = ("open", "high", "low", "close", "volume")
 # Each step is what happens, how many seconds it is about, and what the candle says.
 STEPS = st.lists(
@@ -51,7 +52,9 @@ class Feed:
     def __init__(self, conn: AsyncConnection) -> None:
         self.conn = conn
         self.now = START
-        self.cache = DataCacheManager(CacheSettings(correction_s=1200), clock=lambda: self.now)
+        self.cache = DataCacheManager(
+            CacheSettings(correction_s=CORRECTION.total_seconds()), clock=lambda: self.now
+        )
         self.to_write: list[Candle] = []
         self.put_in: list[Candle] = []
         self.is_exact = True
@@ -91,7 +94,8 @@ class Feed:
         elif what == "written":
             await self.write()
         elif what == "loaded":
-            if self.is_hole_unwritten:
+            is_late = any(one.ts < self.now - CORRECTION for one in self.to_write)
+            if self.is_hole_unwritten or is_late:
                 await self.write()
             await self.cache.warm_up(self.conn, [BTC])
         elif what == "pause":
