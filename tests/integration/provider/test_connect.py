@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +18,6 @@ from datalayer.errors import ConfigurationError
 from tests.integration.provider.feeding import BTC, START, feed, store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from tests.integration.provider.conftest import Clock
@@ -66,3 +68,20 @@ async def test_a_symbol_that_is_registered_later_is_known_then(engine: AsyncEngi
         await store(engine, range(10))
         clock.now = START.replace(minute=1)
         assert len(await market.get_trades(BTC, limit=3)) == 3
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    example = readme.split("```python\n")[1].split("```")[0]
+    environment = os.environ | {"DATALAYER_EMBEDDED_DIR": str(tmp_path / "market")}
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WriteCounts(inserted=1, updated=0, unchanged=0)" in done.stdout
+    assert "is_forming" in done.stdout
