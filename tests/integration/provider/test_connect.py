@@ -15,6 +15,7 @@ import datalayer
 import datalayer.sync
 from datalayer import DatabaseConnectionManager, Settings, UnifiedDataProvider, UnitOfWork, connect
 from datalayer.errors import ConfigurationError
+from tests.conftest import new_database
 from tests.integration.provider.feeding import BTC, START, feed, store
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ async def test_without_an_address_an_embedded_database_is_made_ready_and_named(
         assert (await market.get_health()).database.answers
 
 
-async def test_a_server_without_the_schema_names_the_command(empty_schema: Settings) -> None:
-    async with DatabaseConnectionManager(empty_schema) as database:
+async def test_a_server_without_the_schema_names_the_command() -> None:
+    async with (
+        new_database() as url,
+        DatabaseConnectionManager(Settings.load(database_url=url)) as database,
+    ):
         with pytest.raises(ConfigurationError, match="run `datalayer db upgrade`"):
             await UnifiedDataProvider(database).open()
 
