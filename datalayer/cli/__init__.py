@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from datalayer.cli import aggregates, db, instruments, rejects, server
+from datalayer.cli import aggregates, db, instruments, market, rejects, server
+from datalayer.cli.coverage import coverage
 from datalayer.cli.demo import demo
 from datalayer.config import URL_FORMS
-from datalayer.errors import DataLayerError
+from datalayer.errors import DataLayerError, NoDataError
 
 app = typer.Typer(
     name="datalayer",
@@ -21,12 +22,20 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+_NO_DATA = 3
+_OF_DATA = (
+    "The database is named by DATALAYER_DATABASE_URL; without it the embedded one serves. "
+    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 there is nothing of it, or candles are missing."
+)
+
 app.add_typer(aggregates.app, name="aggregates")
 app.add_typer(db.app, name="db")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(rejects.app, name="rejects")
 app.add_typer(server.app, name="server")
 app.command()(demo)
+for command in (market.candles, market.trades, market.book, market.inference, coverage):
+    app.command(rich_help_panel="Market data", epilog=_OF_DATA)(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -48,13 +57,13 @@ def _options(
 
 
 def main() -> None:
-    """Run the command; an error that the library foresees is one sentence on stderr and exit code 1."""
+    """Run the command; an error that the library foresees is one sentence on stderr and exit code 1, or 3 if it is that there are no data."""
     _show_progress()
     try:
         app()
     except DataLayerError as exc:
         typer.secho(f"error: {exc}", err=True, fg=typer.colors.RED)
-        sys.exit(1)
+        sys.exit(_NO_DATA if isinstance(exc, NoDataError) else 1)
 
 
 def _show_progress() -> None:

@@ -1,0 +1,1 @@
+"""Pictures of market data as PNG files. Needs the extra `plot`."""
