@@ -134,7 +134,7 @@ def coverage_tables(report: CoverageReport, most: int) -> list[RenderableType]:
 
 def _newest_table(frame: InferenceDataFrame) -> Table:
     table = _table(
-        "candles", "rows", "newest (UTC)", *_PRICES, "volume", "state", "age (s)", "missing", "source"
+        "timeframe", "rows", "newest (UTC)", *_PRICES, "volume", "state", "age (s)", "missing", "source"
     )
     for timeframe, candles in frame.candles.items():
         part, missing = f"candles.{timeframe.label}", frame.quality.missing_candles.get(timeframe, 0)

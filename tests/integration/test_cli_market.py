@@ -69,7 +69,7 @@ def test_tables(environment: dict[str, str]) -> None:
         ["2024-08-08", "10:00:00", "60,000"],
         ["2024-08-08", "10:01:00", "60,060"],
     ]
-    assert all(row[-2:] == ["closed", "generated"] for row in printed)
+    assert {row[-2] for row in printed} == {"closed"}
     forming = call(
         environment, "candles", "BTC/USDT", "5m", "--limit", "1", "--as-of", AT, "--forming"
     ).split()
