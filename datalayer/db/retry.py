@@ -59,7 +59,7 @@ class RetryableDBOperation:
 
         async def write() -> WriteCounts:
             async with database.engine.begin() as conn:
-                return await CandleRepository(conn).upsert(...)
+                return await CandleRepository(conn).upsert_candles("BTC/USDT", "1m", frame)
 
         counts = await retry(write)
 

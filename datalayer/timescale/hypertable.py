@@ -30,6 +30,8 @@ class Hypertable(SchemaItem):
         class Reading(Base):
             __tablename__ = "readings"
             __table_args__ = (Hypertable("ts", chunk_interval="1 day"),)
+            ts: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+            value: Mapped[float]
 
     It tells migrations what to make (`datalayer.timescale.plugin`); `MetaData.create_all` makes a plain table.
 

@@ -1,0 +1,76 @@
+"""Every example in a docstring runs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+import datalayer
+from datalayer import DataIngestionPipeline, MarketHistory, Timeframe, timescale
+from datalayer.ingestion import cancelled_by_signals
+from tests.integration.documentation.examples import docstring_examples, run
+from tests.integration.provider.feeding import BTC, START, candle
+
+if TYPE_CHECKING:
+    from datalayer import Settings, UnifiedDataProvider
+
+EXAMPLES = dict(docstring_examples())
+ENDLESS = "datalayer.provider.unified:subscribe"
+
+
+def declared() -> dict[str, Any]:
+    """What the examples of `datalayer.timescale` are written among."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Stored(Base):
+        __tablename__ = "other_readings"
+        ts: Mapped[datetime] = mapped_column(sa.DateTime(timezone=True), primary_key=True)
+        device: Mapped[int] = mapped_column(primary_key=True)
+        value: Mapped[float]
+
+    used = {"select": sa.select, "func": sa.func, "DateTime": sa.DateTime}
+    orm = {"Mapped": Mapped, "mapped_column": mapped_column}
+    ours = {name: getattr(timescale, name) for name in timescale.__all__}
+    return {**ours, **used, **orm, "Base": Base, "Reading": Stored}
+
+
+def test_there_are_examples() -> None:
+    assert {"datalayer.sync:", ENDLESS, "datalayer.provider.unified:UnifiedDataProvider"} <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_the_example_runs(
+    name: str, market: UnifiedDataProvider, settings: Settings, tmp_path: Path
+) -> None:
+    async def feed(pipeline: DataIngestionPipeline) -> None:
+        await pipeline.ingest_ohlcv_candle(candle(500))
+
+    frame = pd.DataFrame([candle(0, Timeframe.M1)]).set_index("ts")
+    names: dict[str, Any] = {name: getattr(datalayer, name) for name in datalayer.__all__}
+    names |= {**declared(), "__name__": __name__, "datalayer": datalayer, "pd": pd, "Path": Path}
+    names |= {"datetime": datetime, "UTC": UTC, "create_async_engine": create_async_engine}
+    names |= {
+        "market": market,
+        "database": market.database,
+        "settings": settings,
+        "history": MarketHistory(market.database),
+    }
+    names |= {"start": START, "end": START.replace(minute=3), "trades": await market.get_trades(BTC, limit=3)}
+    names |= {"candle": candle(400), "frame": frame, "feed": feed, "path": tmp_path / "feed.outbox"}
+    names |= {"cache": datalayer.DataCacheManager(), "cancelled_by_signals": cancelled_by_signals}
+    code = EXAMPLES[name].replace("/var/lib/market", str(tmp_path / "market"))
+    example = asyncio.ensure_future(run(code, name, names))
+    if name == ENDLESS:
+        await asyncio.sleep(0)
+        await market.close()
+    await example
