@@ -77,7 +77,8 @@ def _range(
     candles = [one for one in stored if one.timeframe is not None]
     own = [one for one in candles if one.timeframe == length] or candles
     if not own and (start is None or end is None):
-        raise NoDataError(stored[0].symbol, "candles; give --start and --end", ())
+        hint = "no candles are stored to take the range from; give --start and --end"
+        raise InvalidInputError("start", start, hint)
     first = start or min(one.first for one in own)
     last = end or max(one.last + Timeframe(one.timeframe).length for one in own if one.timeframe)
     return first, last
@@ -100,7 +101,7 @@ def _give_stored(output: Output, stored: list[StoredRange], reports: list[Covera
         from datalayer.charts.coverage import save_coverage  # noqa: PLC0415 - an extra
 
         if not reports:
-            raise NoDataError(symbol, "candles to draw", ())
+            raise InvalidInputError("plot", str(path), "no candles are stored, so there is nothing to draw")
         save_coverage(path, reports)
 
     output.give(

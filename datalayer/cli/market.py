@@ -23,7 +23,7 @@ from datalayer.cli.market_arguments import (
 from datalayer.cli.market_output import AsJson, Output, ParquetFile, PlotFile, records, write_parquet
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
-from datalayer.errors import NoDataError
+from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,9 @@ def inference(
         from datalayer.charts.inference import save_inference  # noqa: PLC0415 - an extra
 
         if drawn not in frame.candles or frame.candles[drawn].empty:
-            raise NoDataError(frame.symbol, f"candles {drawn.label} to draw at {frame.as_of.isoformat()}", ())
+            raise InvalidInputError(
+                "plot", str(path), f"there is no {drawn.label} candle to draw; use -t with another"
+            )
         save_inference(path, frame, drawn)
 
     output.give(

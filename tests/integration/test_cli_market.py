@@ -15,10 +15,10 @@ import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from datalayer import InferenceDataFrame, OrderBookDataFrame, Timeframe
+from datalayer import InferenceDataFrame, OrderBookDataFrame, Timeframe, UnitOfWork
 from datalayer.cli import app
 from datalayer.errors import InvalidInputError, NoDataError
-from tests.integration.provider.feeding import store
+from tests.integration.provider.feeding import store, trade
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -44,6 +44,12 @@ COMMANDS = [
 @pytest.fixture
 async def filled(engine: AsyncEngine) -> None:
     await store(engine, range(SECONDS))
+    async with UnitOfWork(engine) as uow:  # ADA/USDT has a trade and no candles, XRP/USDT nothing at all
+        for symbol in ("ADA/USDT", "XRP/USDT"):
+            await uow.instruments.ensure(symbol, 2, 5)
+        frame = pd.DataFrame([trade(0)]).set_index("ts")
+        await uow.trades.insert_trades("ADA/USDT", frame)
+        await uow.commit()
 
 
 @pytest.fixture
@@ -144,12 +150,18 @@ def test_json_parquet_and_pictures(environment: dict[str, str], tmp_path: Path, 
     ("arguments", "message"),
     [
         (["trades", "BTC/USD"], "did you mean BTC/USDT"),
-        (["candles", "ETH/USDT"], "registered are: BTC/USDT"),
+        (["candles", "ETH/USDT"], "registered are: ADA/USDT, BTC/USDT, XRP/USDT"),
         (["candles", "BTC/USDT", "2m"], "use one of 1s, 1m, 5m, 15m, 1h, 4h, 1d"),
         (["inference", "BTC/USDT", "-t", "1w"], "use one of 1s, 1m"),
         (["trades", "BTC/USDT", "--start", "2024-08-08"], "as in 2024-08-08T00:00:00+00:00"),
         (["book", "BTC/USDT", "--at", "noon"], "as in 2024-08-08T10:00Z"),
         (["coverage", "BTC/USDT", "--start", "2024-08-08T00:00Z"], "name it, as in 1m"),
+        (["coverage", "ADA/USDT", "1m"], "no candles are stored to take the range from"),
+        (["coverage", "ADA/USDT", "--plot", "a.png"], "nothing to draw"),
+        (
+            ["inference", "BTC/USDT", "--at", "2024-08-08T10:00:30Z", "-t", "1d", "--plot", "/nowhere/a.png"],
+            "cannot be written",
+        ),
         (["inference", "BTC/USDT", "-i", "mcad"], "use atr, bollinger, ema, macd"),
         (["inference", "BTC/USDT", "-i", "ema:a"], "give its numbers in their order"),
         (["inference", "BTC/USDT", "-i", "rsi:1,2"], "give its numbers in their order"),
@@ -171,6 +183,11 @@ def test_a_range_without_data_says_what_is_stored(environment: dict[str, str]) -
             call(
                 environment, command, "BTC/USDT", "--start", "2023-01-01T00:00Z", "--end", "2023-01-02T00:00Z"
             )
+
+
+def test_a_symbol_without_data_is_told(environment: dict[str, str]) -> None:
+    with pytest.raises(NoDataError, match="XRP/USDT has no data; stored: nothing at all"):
+        call(environment, "coverage", "XRP/USDT")
 
 
 def test_the_shell_gets_one_sentence_and_an_exit_code(environment: dict[str, str]) -> None:
