@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from sqlalchemy import text
 
 import datalayer
@@ -23,15 +19,19 @@ from tests.integration.provider.feeding import BTC, START, candle
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from datalayer import DataIngestionPipeline, UnifiedDataProvider
 
-ELSEWHERE = {"docs/how-to/ingest.md"}  # tests/integration/ingestion/test_how_to.py
+ELSEWHERE = {
+    "README.md",  # tests/integration/provider/test_connect.py
+    "docs/how-to/ingest.md",  # tests/integration/ingestion/test_how_to.py
+}
 HERE = {
     "docs/how-to/ingest.md": "tests/integration/ingestion/test_how_to.py",
     "docs/how-to/timescale-alembic.md": "tests/integration/timescale/test_how_to.py",
 }
 HERE = {
-    "README.md",
     "docs/explanation/cache.md",
     "docs/how-to/annotation.md",
     "docs/how-to/backtest-history.md",
@@ -45,16 +45,6 @@ def test_no_page_with_examples_is_left_out() -> None:
     pages = [CHECKOUT / "README.md", *(CHECKOUT / "docs").rglob("*.md")]
     with_code = {str(page.relative_to(CHECKOUT)) for page in pages if PYTHON.search(page.read_text())}
     assert with_code == HERE | ELSEWHERE
-
-
-@pytest.mark.usefixtures("connectable")
-def test_readme() -> None:
-    (block,) = page_blocks("README.md")
-    command = [sys.executable, "-W", "error", "-c", block]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "WriteCounts(inserted=1, updated=0, unchanged=0)" in done.stdout
-    assert "61837.64" in done.stdout
 
 
 async def test_cache(market: UnifiedDataProvider) -> None:
