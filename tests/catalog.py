@@ -36,7 +36,7 @@ _SCHEMA = """
     UNION ALL SELECT 'constraint', conname, conrelid::regclass::text || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = quote_ident(current_schema())::regnamespace
     UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()
     UNION ALL SELECT 'view', viewname, definition FROM pg_views WHERE schemaname = current_schema()
-    UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = quote_ident(current_schema())::regnamespace
+    UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE NOT tgisinternal AND relnamespace = quote_ident(current_schema())::regnamespace
     UNION ALL SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = quote_ident(current_schema())::regnamespace
     UNION ALL SELECT 'policy', hypertable_name::text, concat_ws(' ', proc_name, schedule_interval, scheduled, config - 'mat_hypertable_id' - 'hypertable_id')
     FROM timescaledb_information.jobs WHERE hypertable_schema = current_schema()

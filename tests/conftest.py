@@ -155,6 +155,13 @@ _FILLED = text("""
 """)
 
 
+# Those that others refer to come last.
+_PLAIN = (
+    *("migration_pieces", "migration_files", "migration_runs", "rollout_phases"),
+    *("rejected_records", "dirty_ranges", "instruments"),
+)
+
+
 async def empty(engine: AsyncEngine) -> None:
     """Delete all rows of the migrated database."""
     async with engine.connect() as conn:
@@ -162,7 +169,7 @@ async def empty(engine: AsyncEngine) -> None:
         await conn.rollback()
         statements = [
             *(f"TRUNCATE {name}" for name in filled),
-            *(f"DELETE FROM {table}" for table in ("rejected_records", "dirty_ranges", "instruments")),
+            *(f"DELETE FROM {table}" for table in _PLAIN),
         ]
         # The simple protocol: TimescaleDB alters a prepared TRUNCATE of an aggregate, which fails when it runs again.
         driver = (await conn.get_raw_connection()).driver_connection

@@ -43,6 +43,17 @@ _ROWS = (
     INSERT INTO dirty_ranges (relation, start_ts, end_ts)
     SELECT 'candles', CAST(:start AS timestamptz), CAST(:start AS timestamptz) + CAST(:id AS integer) * INTERVAL '1 hour'
     """,
+    """
+    WITH run AS (INSERT INTO migration_runs (folder, on_conflict) VALUES ('cache', 'keep') RETURNING id), file AS (
+        INSERT INTO migration_files (run_id, path, sha256, size_bytes, kind, symbol, rows_per_piece, as_of, row_count)
+        SELECT id, 'BTCUSDT_trades.parquet', '00', 4, 'trade', 'BTC/USDT', 1000, :start, CAST(:id AS integer) FROM run
+        RETURNING id
+    ), piece AS (
+        INSERT INTO migration_pieces (file_id, number, price_scale, size_scale, inserted_rows)
+        SELECT id, 0, 2, 5, '\\xff00'::bytea FROM file
+    )
+    INSERT INTO rollout_phases (phase, note) SELECT 1, 'dual write' FROM run
+    """,
 )
 
 

@@ -6,9 +6,11 @@ from datalayer.models.candles import Candle
 from datalayer.models.dirty_ranges import DirtyRange
 from datalayer.models.imbalances import OrderBookImbalance
 from datalayer.models.instruments import Instrument
+from datalayer.models.migration_ledger import MigrationFile, MigrationPiece, MigrationRun
 from datalayer.models.order_book_aggregates import OrderBook1m, OrderBook1s
 from datalayer.models.order_books import OrderBook
 from datalayer.models.rejected_records import RejectedRecord
+from datalayer.models.rollout_phases import RolloutPhase
 from datalayer.models.trades import Trade
 
 __all__ = [
@@ -22,10 +24,14 @@ __all__ = [
     "Candle15m",
     "DirtyRange",
     "Instrument",
+    "MigrationFile",
+    "MigrationPiece",
+    "MigrationRun",
     "OrderBook",
     "OrderBook1m",
     "OrderBook1s",
     "OrderBookImbalance",
     "RejectedRecord",
+    "RolloutPhase",
     "Trade",
 ]
