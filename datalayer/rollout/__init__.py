@@ -1,0 +1,1 @@
+"""From Parquet to the database: migration, verification, rollback, and the switch in phases."""
