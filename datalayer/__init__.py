@@ -35,6 +35,7 @@ from datalayer.repositories import (
     RefreshReport,
     TradeRepository,
 )
+from datalayer.rollout.manager import DataMigrationManager
 
 __all__ = [
     "AggregateRefresher",
@@ -44,6 +45,7 @@ __all__ = [
     "CoverageRepository",
     "DataCacheManager",
     "DataIngestionPipeline",
+    "DataMigrationManager",
     "DataValidator",
     "DatabaseConnectionManager",
     "DirtyRangeRepository",

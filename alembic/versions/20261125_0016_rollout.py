@@ -51,7 +51,9 @@ def upgrade() -> None:
         sa.Column("symbol", sa.Text(), nullable=False, comment="canonical"),
         sa.Column("timeframe", sa.Integer(), nullable=True, comment="length in seconds; NULL: no candles"),
         sa.Column("rows_per_piece", sa.Integer(), nullable=False, comment="rows of a transaction"),
-        sa.Column("as_of", MOMENT, nullable=False, comment="candles that were closed by then were taken, UTC"),
+        sa.Column(
+            "as_of", MOMENT, nullable=False, comment="candles that were closed by then were taken, UTC"
+        ),
         sa.Column("row_count", sa.BigInteger(), nullable=False, comment="rows in the file"),
         sa.Column("first_ts", MOMENT, nullable=True, comment="first time in the file, UTC"),
         sa.Column("last_ts", MOMENT, nullable=True, comment="last time in the file, UTC"),
@@ -80,18 +82,25 @@ def upgrade() -> None:
         sa.Column("size_scale", sa.SmallInteger(), nullable=False, comment="of the rows below"),
         sa.Column("first_ts", MOMENT, nullable=True, comment="first time of the rows below, UTC"),
         sa.Column("last_ts", MOMENT, nullable=True, comment="last time of the rows below, UTC"),
-        sa.Column("inserted_rows", sa.LargeBinary(), nullable=True, comment="binary COPY stream, zstd"),
+        sa.Column(
+            "inserted_rows", sa.LargeBinary(), nullable=True, comment="binary COPY stream, zstd; -1: NULL"
+        ),
         sa.Column("replaced_rows", sa.LargeBinary(), nullable=True, comment="as they were before, likewise"),
         sa.Column("replacing_rows", sa.LargeBinary(), nullable=True, comment="what replaced them, likewise"),
+        sa.Column("kept_rows", sa.LargeBinary(), nullable=True, comment="what was passed over, likewise"),
         sa.Column("committed_at", MOMENT, server_default=NOW, nullable=False, comment="UTC"),
         sa.PrimaryKeyConstraint("file_id", "number", name=op.f("pk_migration_pieces")),
-        sa.ForeignKeyConstraint(["file_id"], ["migration_files.id"], name=op.f("fk_migration_pieces_file_id")),
+        sa.ForeignKeyConstraint(
+            ["file_id"], ["migration_files.id"], name=op.f("fk_migration_pieces_file_id")
+        ),
         comment="transactions of a file, with what it takes to undo them exactly",
     )
     op.create_table(
         "rollout_phases",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("phase", sa.SmallInteger(), nullable=False, comment="0 to 6; the last row is the present one"),
+        sa.Column(
+            "phase", sa.SmallInteger(), nullable=False, comment="0 to 6; the last row is the present one"
+        ),
         sa.Column("entered_at", MOMENT, server_default=NOW, nullable=False, comment="UTC"),
         sa.Column("note", sa.Text(), nullable=False, comment="what was checked"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rollout_phases")),

@@ -106,13 +106,12 @@ class MigrationPiece(Base):
     size_scale: Mapped[int] = mapped_column(SmallInteger, comment="of the rows below")
     first_ts: Mapped[datetime | None] = _moment("first time of the rows below, UTC")
     last_ts: Mapped[datetime | None] = _moment("last time of the rows below, UTC")
-    inserted_rows: Mapped[bytes | None] = mapped_column(LargeBinary, comment="binary COPY stream, zstd")
-    replaced_rows: Mapped[bytes | None] = mapped_column(
-        LargeBinary, comment="as they were before, likewise"
+    inserted_rows: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="binary COPY stream, zstd; -1: NULL"
     )
-    replacing_rows: Mapped[bytes | None] = mapped_column(
-        LargeBinary, comment="what replaced them, likewise"
-    )
+    replaced_rows: Mapped[bytes | None] = mapped_column(LargeBinary, comment="as they were before, likewise")
+    replacing_rows: Mapped[bytes | None] = mapped_column(LargeBinary, comment="what replaced them, likewise")
+    kept_rows: Mapped[bytes | None] = mapped_column(LargeBinary, comment="what was passed over, likewise")
     committed_at: Mapped[datetime] = _moment("UTC", server_default=text("now()"))
 
     __table_args__ = (

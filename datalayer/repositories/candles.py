@@ -126,7 +126,7 @@ class CandleRepository:
             "instrument_id": ("int2", instrument.id),
             "timeframe": ("int4", length.value),
         }
-        columns = _candle_columns(frame, instrument, length)
+        columns = candle_columns(frame, instrument, length)
         target = SECONDS_TARGET if length is Timeframe.S1 else TARGET
         return await write_batch(self._conn, target.resolving(on_conflict), columns, constants)
 
@@ -283,7 +283,8 @@ def _check_choices(timeframe: Timeframe, source: str, fill: str | None, limit: i
         )
 
 
-def _candle_columns(frame: pd.DataFrame, instrument: Instrument, timeframe: Timeframe) -> list[Column]:
+def candle_columns(frame: pd.DataFrame, instrument: Instrument, timeframe: Timeframe) -> list[Column]:
+    """Return a frame of `upsert_candles` as the columns that are stored; raises as that does."""
     check_columns(frame, [*PRICES, "volume"])
     times = utc_times(frame)
     check_grid(times, timeframe.value)

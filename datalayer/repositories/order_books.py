@@ -84,7 +84,7 @@ class OrderBookRepository:
         instrument = await self._instruments.get_for_write(symbol)
         if not len(books):
             return WriteCounts()
-        columns = _book_columns(books, instrument)
+        columns = book_columns(books, instrument)
         target = TARGET.resolving(on_conflict)
         return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
@@ -234,7 +234,8 @@ class OrderBookRepository:
         return frame
 
 
-def _book_columns(books: OrderBookColumns, instrument: Instrument) -> list[Column]:
+def book_columns(books: OrderBookColumns, instrument: Instrument) -> list[Column]:
+    """Return snapshots of `insert_order_books` as the columns that are stored; raises as that does."""
     bids = _side_columns("bid", books.bid_prices, books.bid_sizes, books.bid_counts, instrument)
     asks = _side_columns("ask", books.ask_prices, books.ask_sizes, books.ask_counts, instrument)
     known = books.last_update_ids != UNKNOWN_UPDATE_ID

@@ -74,7 +74,7 @@ class TradeRepository:
         instrument = await self._instruments.get_for_write(symbol)
         if not len(frame):
             return WriteCounts()
-        columns = _trade_columns(frame, instrument)
+        columns = trade_columns(frame, instrument)
         target = TARGET.resolving(on_conflict)
         return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
@@ -124,7 +124,8 @@ class TradeRepository:
         return trade_frame(columns, instrument, price_type, turn=limit is not None)
 
 
-def _trade_columns(frame: pd.DataFrame, instrument: Instrument) -> list[Column]:
+def trade_columns(frame: pd.DataFrame, instrument: Instrument) -> list[Column]:
+    """Return a frame of `insert_trades` as the columns that are stored; raises as that does."""
     check_columns(frame, ["trade_id", "price", "size", "side"])
     size = step_column(frame, "size", instrument.size_scale)
     check_rows("size", frame["size"], size.data <= 0, "is not above zero")

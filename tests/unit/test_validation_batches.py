@@ -228,7 +228,7 @@ def test_nothing_comes_of_nothing() -> None:
 def candle_rows(records: list[dict[str, Any]]) -> dict[Any, list[Any]]:
     """What would be stored, in steps, by key: the same number may come as float or as `Decimal`."""
     accepted = VALIDATOR.validate_candles(records, "1m", now=NOW).accepted
-    columns = candle_repository._candle_columns(accepted, VALIDATOR.instrument, Timeframe.M1)
+    columns = candle_repository.candle_columns(accepted, VALIDATOR.instrument, Timeframe.M1)
     values = zip(
         *(column.data.tolist() for column in columns[1:]), accepted["trade_count"].isna(), strict=True
     )
@@ -237,7 +237,7 @@ def candle_rows(records: list[dict[str, Any]]) -> dict[Any, list[Any]]:
 
 def trade_rows(records: list[dict[str, Any]]) -> dict[Any, list[Any]]:
     accepted = VALIDATOR.validate_trades(records, now=NOW).accepted
-    columns = trade_repository._trade_columns(accepted, VALIDATOR.instrument)
+    columns = trade_repository.trade_columns(accepted, VALIDATOR.instrument)
     values = [list(row) for row in zip(*(column.data.tolist() for column in columns[1:]), strict=True)]
     return {(ts, row[0]): row for ts, row in zip(accepted.index, values, strict=True)}
 

@@ -198,7 +198,7 @@ def test_candles(records: list[dict[str, Any]]) -> None:
     verdicts = ORACLE.candles(records, Timeframe.M1)
 
     assert_agrees(result, verdicts, records)
-    columns = candle_repository._candle_columns(result.accepted, BTC, Timeframe.M1)
+    columns = candle_repository.candle_columns(result.accepted, BTC, Timeframe.M1)
     for column in columns[1:-1]:
         assert column.data.tolist() == [verdicts.rows[row][column.name] for row in verdicts.kept]
     assert len(records) == 0 or unique_by_key(columns, ["ts"]) == columns
@@ -211,7 +211,7 @@ def test_trades(records: list[dict[str, Any]]) -> None:
     verdicts = ORACLE.trades(records)
 
     assert_agrees(result, verdicts, records)
-    columns = trade_repository._trade_columns(result.accepted, BTC)
+    columns = trade_repository.trade_columns(result.accepted, BTC)
     for column in columns[1:]:
         assert column.data.tolist() == [verdicts.rows[row][column.name] for row in verdicts.kept]
 
@@ -227,7 +227,7 @@ def test_order_books(records: list[dict[str, Any]]) -> None:
 
 
 def assert_stored_books(books: OrderBookColumns, verdicts: Verdicts) -> None:
-    columns = {column.name: column for column in book_repository._book_columns(books, BTC)}
+    columns = {column.name: column for column in book_repository.book_columns(books, BTC)}
     for side in ("bid", "ask"):
         for name in (f"{side}_prices", f"{side}_sizes"):
             lengths = columns[name].lengths

@@ -1,0 +1,79 @@
+"""Aggregates over a migrated range: refreshed, and compared with what their definitions say now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
+from datalayer.db.driver_errors import driver_errors_translated
+from datalayer.models import Base
+from datalayer.timescale.aggregate import aggregate_tables, list_aggregates
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from datalayer.db.aggregates import Family
+
+_COMPARE: Final = """
+    WITH again AS (SELECT {columns} FROM ({definition}) AS d WHERE ts >= :start AND ts < :end),
+         shown AS (SELECT {columns} FROM {name} WHERE ts >= :start AND ts < :end)
+    SELECT (SELECT count(*) FROM again), (SELECT count(*) FROM (
+        (TABLE again EXCEPT ALL TABLE shown) UNION ALL (TABLE shown EXCEPT ALL TABLE again)
+    ) AS different)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateCheck:
+    """How an aggregate compares with a recomputation from the level that it reads.
+
+    Attributes:
+        name: of the aggregate.
+        start: first moment that was compared, UTC.
+        end: end, exclusive.
+        buckets: how many there are.
+        different: rows that only one of the two has.
+    """
+
+    name: str
+    start: datetime
+    end: datetime
+    buckets: int
+    different: int
+
+
+async def check_aggregates(
+    engine: AsyncEngine, family: Family, start: datetime, end: datetime
+) -> list[AggregateCheck]:
+    """Refresh the aggregates of a range from the bottom up, and compare each with its definition over the one below.
+
+    Args:
+        engine: on a migrated database.
+        family: the source hypertable.
+        start: first moment, inclusive, aware; moved outward to whole days, as is the end.
+        end: end, exclusive, aware.
+
+    Raises:
+        DatabaseError: the server refuses.
+    """
+    await refresh_aggregates(engine, family, start, end)
+    wanted = {aggregate.name: aggregate.bucket for aggregate in AGGREGATES[family]}
+    longest = max(wanted.values())
+    start, end = longest.floor(start), longest.ceil(end)
+    tables = {table.name: table for table in aggregate_tables(Base.metadata)}
+    checks = []
+    async with engine.connect() as conn:
+        for spec in list_aggregates(Base.metadata):
+            if spec.name not in wanted:
+                continue
+            columns = ", ".join(column.name for column in tables[spec.name].columns)
+            query = _COMPARE.format(definition=spec.definition, columns=columns, name=spec.name)
+            with driver_errors_translated():
+                buckets, different = (await conn.execute(text(query), {"start": start, "end": end})).one()
+            checks.append(AggregateCheck(spec.name, start, end, buckets, different))
+    return checks
