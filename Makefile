@@ -32,7 +32,7 @@ types: $(VENV)/dev.stamp ## mypy, strict
 check: lint types docs test ## what CI runs
 
 bench: $(VENV)/bench.stamp ## speed beside the alternatives, as ratios of medians
-	for name in bulk_write bulk_read validation indicators value_types streaming cache_reads bulk_load ingestion; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in bulk_write bulk_read validation indicators value_types streaming cache_reads bulk_load ingestion migration; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(VENV)/dev.stamp ## the documentation as a site, every link checked
 	$(BIN)/mkdocs build --strict --quiet

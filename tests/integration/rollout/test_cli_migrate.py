@@ -1,0 +1,81 @@
+"""`datalayer migrate`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from datalayer.cli import app
+from datalayer.errors import InvalidInputError
+from tests.cache_folders import real_candles, write_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datalayer.config import Settings
+
+
+@pytest.fixture
+def cli(settings: Settings) -> CliRunner:
+    url = settings.require_url().render_as_string(hide_password=False)
+    return CliRunner(
+        env={"DATALAYER_DATABASE_URL": url, "DATALAYER_DATABASE_SCHEMA": settings.database_schema}
+    )
+
+
+def call(cli: CliRunner, *arguments: str, exit_code: int = 0) -> str:
+    result = cli.invoke(app, ["migrate", *arguments], catch_exceptions=False)
+    assert result.exit_code == exit_code, result.output
+    return result.stdout
+
+
+def test_from_the_plan_to_the_archive_and_back_out(cli: CliRunner, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    path = write_file(cache / "BTCUSDT_1m.parquet", real_candles(0, 500))
+    (cache / "notes.txt").write_text("x")
+    planned = call(cli, "run", str(cache), "--dry-run")
+    assert planned == call(cli, "plan", str(cache))
+    for said in (
+        "1 files, 500 rows to take",
+        "BTC/USDT 1m",
+        "prices need 2 digits",
+        "not understood: notes.txt",
+    ):
+        assert said in planned
+    assert len(call(cli, "list").splitlines()) == 1
+
+    report = call(cli, "run", str(cache), "--report", str(tmp_path / "reports"))
+    assert "500 rows: every row is accounted for" in report
+    found = re.search(r"Migration run (\d+)", report)
+    assert found is not None
+    run = found[1]
+    assert {file.suffix for file in (tmp_path / "reports").iterdir()} == {".json", ".md", ".html"}
+    assert "nothing to do" in call(cli, "run", str(cache))
+    assert "done" in call(cli, "list")
+    assert "every row is accounted for" in call(cli, "verify", run)
+
+    manifest = call(cli, "archive", run, "--to", str(tmp_path / "archive")).removeprefix("archived: ").strip()
+    assert not path.exists()
+    assert call(cli, "restore", run, manifest).strip() == "BTCUSDT_1m.parquet"
+    assert path.exists()
+    assert "500 rows taken out" in call(cli, "rollback", run)
+    assert "rolled_back" in call(cli, "list")
+
+
+def test_what_is_not_right_is_exit_code_3(cli: CliRunner, tmp_path: Path) -> None:
+    write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(0, 100))
+    call(cli, "run", str(tmp_path))
+    write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(0, 100).assign(volume=1.0))
+    assert "stored with other values" in call(cli, "run", str(tmp_path), "--on-conflict", "fail", exit_code=3)
+
+
+def test_wrong_usage(cli: CliRunner, tmp_path: Path) -> None:
+    call(cli, "run", str(tmp_path / "absent"), exit_code=2)
+    call(cli, "run", str(tmp_path), "--on-conflict", "maybe", exit_code=2)
+    with pytest.raises(InvalidInputError, match="is no timezone"):
+        call(cli, "plan", str(tmp_path), "--naive-zone", "Mars/Olympus")
+    with pytest.raises(InvalidInputError, match="there is no such run"):
+        call(cli, "verify", "999")
