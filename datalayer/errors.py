@@ -267,6 +267,20 @@ class OutboxCorruptError(OutboxError):
         super().__init__(path, f"{reason}; {hint}")
 
 
+class RolloutRefusedError(DataLayerError):
+    """The next phase of the switch from Parquet cannot begin yet, or there is no way back from this one.
+
+    Attributes:
+        phase: the one that was to begin.
+        missing: what stands against it, each in words.
+    """
+
+    def __init__(self, phase: str, missing: tuple[str, ...]) -> None:
+        self.phase = phase
+        self.missing = missing
+        super().__init__(f"{phase} cannot begin: " + "; ".join(missing))
+
+
 class EmbeddedError(DataLayerError):
     """The embedded TimescaleDB could not do what was asked."""
 

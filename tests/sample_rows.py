@@ -51,6 +51,8 @@ _ROWS = (
     ), piece AS (
         INSERT INTO migration_pieces (file_id, number, price_scale, size_scale, inserted_rows)
         SELECT id, 0, 2, 5, '\\xff00'::bytea FROM file
+    ), read AS (
+        INSERT INTO shadow_reads (symbol, timeframe, compared, different) SELECT 'BTC/USDT', 60, 1, 0 FROM file
     )
     INSERT INTO rollout_phases (phase, note) SELECT 1, 'dual write' FROM run
     """,

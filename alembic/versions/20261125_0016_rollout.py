@@ -107,8 +107,24 @@ def upgrade() -> None:
         sa.CheckConstraint("phase BETWEEN 0 AND 6", name=op.f("ck_rollout_phases_phase")),
         comment="history of the switch from Parquet to the database",
     )
+    op.create_table(
+        "shadow_reads",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("read_at", MOMENT, server_default=NOW, nullable=False, comment="UTC"),
+        sa.Column("symbol", sa.Text(), nullable=False, comment="canonical"),
+        sa.Column("timeframe", sa.Integer(), nullable=False, comment="length in seconds"),
+        sa.Column("compared", sa.BigInteger(), nullable=False, comment="rows that either side has"),
+        sa.Column(
+            "different", sa.BigInteger(), nullable=False, comment="rows that the sides do not agree on"
+        ),
+        sa.Column("detail", sa.Text(), nullable=True, comment="the first that differs; NULL: none"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shadow_reads")),
+        comment="reads that were made from Parquet and from the database, and compared",
+    )
+    op.create_index(op.f("ix_shadow_reads_read_at"), "shadow_reads", ["read_at"])
 
 
 def downgrade() -> None:
+    op.drop_table("shadow_reads")
     for table in ("rollout_phases", "migration_pieces", "migration_files", "migration_runs"):
         op.drop_table(table)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datalayer.cli import aggregates, db, instruments, market, migrate, rejects, server
+from datalayer.cli import aggregates, db, instruments, market, migrate, rejects, rollout, server
 from datalayer.cli.coverage import coverage
 from datalayer.cli.demo import demo
 from datalayer.config import URL_FORMS
@@ -33,6 +33,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(rejects.app, name="rejects")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(server.app, name="server")
 app.command()(demo)
 for command in (market.candles, market.trades, market.book, market.inference, coverage):

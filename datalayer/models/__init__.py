@@ -10,7 +10,7 @@ from datalayer.models.migration_ledger import MigrationFile, MigrationPiece, Mig
 from datalayer.models.order_book_aggregates import OrderBook1m, OrderBook1s
 from datalayer.models.order_books import OrderBook
 from datalayer.models.rejected_records import RejectedRecord
-from datalayer.models.rollout_phases import RolloutPhase
+from datalayer.models.rollout_phases import RolloutPhase, ShadowRead
 from datalayer.models.trades import Trade
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "OrderBookImbalance",
     "RejectedRecord",
     "RolloutPhase",
+    "ShadowRead",
     "Trade",
 ]

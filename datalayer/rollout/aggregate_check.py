@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -10,14 +11,17 @@ from sqlalchemy import text
 from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.models import Base
+from datalayer.rollout.record_kinds import KINDS, feeds_aggregates
 from datalayer.timescale.aggregate import aggregate_tables, list_aggregates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from datalayer.db.aggregates import Family
+    from datalayer.rollout.ledger import LedgerFile
 
 _COMPARE: Final = """
     WITH again AS (SELECT {columns} FROM ({definition}) AS d WHERE ts >= :start AND ts < :end),
@@ -76,4 +80,24 @@ async def check_aggregates(
             with driver_errors_translated():
                 buckets, different = (await conn.execute(text(query), {"start": start, "end": end})).one()
             checks.append(AggregateCheck(spec.name, start, end, buckets, different))
+    return checks
+
+
+async def check_migrated(engine: AsyncEngine, files: Iterable[LedgerFile]) -> list[AggregateCheck]:
+    """Refresh and compare the aggregates over the ranges of those files that aggregates are made of.
+
+    Raises:
+        DatabaseError: the server refuses.
+    """
+    ranges: dict[Family, tuple[datetime, datetime]] = {}
+    for noted in files:
+        family = KINDS[noted.kind].family
+        if family is None or noted.first_ts is None or noted.last_ts is None:
+            continue
+        if feeds_aggregates(KINDS[noted.kind], noted.length):
+            start, last = ranges.get(family, (noted.first_ts, noted.last_ts))
+            ranges[family] = min(start, noted.first_ts), max(last, noted.last_ts)
+    checks = []
+    for family, (start, last) in ranges.items():
+        checks += await check_aggregates(engine, family, start, last + timedelta(microseconds=1))
     return checks

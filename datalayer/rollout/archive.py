@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 MANIFEST: Final = "manifest.json"
+_TAKEN: Final = ("verified", "archived")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,21 @@ async def archive_run(engine: AsyncEngine, run_id: int, folder: Path) -> Path:
     async with engine.connect() as conn:
         ledger = MigrationLedger(conn)
         run, files = await ledger.get_run(run_id), await ledger.list_files(run_id)
-    open_files = [file.path for file in files if file.state not in {"verified", "archived"}]
+        # A file that has grown since, and was taken again by a later run, is that run's to put away.
+        later = {f.path for f in await ledger.list_files() if f.run_id > run_id and f.state in _TAKEN}
+    open_files = [file.path for file in files if file.state not in _TAKEN]
     if run.state != "done" or open_files:
         hint = (
             f"is not done and verified ({', '.join(open_files) or run.state}); only what is may be put away"
         )
         raise InvalidInputError("run", run_id, hint)
     target = folder / f"run-{run_id}"
-    hashes = {file.path: file.sha256 for file in files}
+    hashes = {file.path: file.sha256 for file in files if file.path not in later}
     manifest = await asyncio.to_thread(_put_away, Path(run.folder), target, hashes)
     async with UnitOfWork(engine) as uow:
         for file in files:
-            await MigrationLedger(uow.connection).set_file_state(file.id, "archived", str(target / file.path))
+            where = "superseded by a later run" if file.path in later else str(target / file.path)
+            await MigrationLedger(uow.connection).set_file_state(file.id, "archived", where)
         await uow.commit()
     return manifest
 

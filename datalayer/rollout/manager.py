@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from sqlalchemy import text
 
 from datalayer.db.connection import DatabaseConnectionManager
-from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.errors import ConflictError, InvalidInputError
 from datalayer.ingestion.unit_of_work import UnitOfWork
 from datalayer.repositories.instruments import InstrumentRepository
-from datalayer.rollout.aggregate_check import check_aggregates
+from datalayer.rollout.aggregate_check import check_migrated
 from datalayer.rollout.discovery import Discovery, discover
 from datalayer.rollout.file_migrator import Source, migrate_file
 from datalayer.rollout.ledger import LedgerFile, LedgerRun, MigrationLedger
+from datalayer.rollout.migration_lock import alone
 from datalayer.rollout.migration_report import FileReport, MigrationReport
 from datalayer.rollout.patterns import DEFAULT_PATTERNS
 from datalayer.rollout.plan import (
@@ -29,21 +29,19 @@ from datalayer.rollout.plan import (
     needed_scales,
     overlaps_of,
     scan_all,
+    stored_rows,
 )
 from datalayer.rollout.progress import ProgressMeter
-from datalayer.rollout.record_kinds import KINDS, feeds_aggregates
-from datalayer.rollout.source_file import ROWS_PER_PIECE, scan_file
+from datalayer.rollout.source_file import ROWS_PER_PIECE, copy_of, scan_file, snapshot_of
 from datalayer.rollout.undo import Undone, undo_file
 from datalayer.rollout.verification import FileVerification, verify_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import tzinfo
-    from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from datalayer.rollout.aggregate_check import AggregateCheck
     from datalayer.rollout.discovery import FoundFile
     from datalayer.rollout.patterns import FilePattern
     from datalayer.rollout.piece_writer import ConflictPolicy
@@ -52,11 +50,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_KEY: Final = "hashtextextended('datalayer.migration ' || current_schema(), 0)"
-_STORED: Final = """
-    SELECT count(*) FROM {table} AS r JOIN instruments AS i ON i.id = r.instrument_id
-    WHERE i.symbol = :symbol AND r.ts BETWEEN :first AND :last {timeframe}
-"""
 _DONE: Final = ("migrated", "verified", "archived")
 _UNDER_WAY: Final = ("running", "migrated")
 # What is wrong with a file, and no reason to stop for the others.
@@ -124,7 +117,7 @@ class DataMigrationManager:
             done = _finished(await MigrationLedger(conn).list_files())
             files = []
             for file, scan in scanned:
-                stored = await _stored_rows(conn, file, scan)
+                stored = await stored_rows(conn, file, scan)
                 files.append(PlannedFile(file, scan, (file.name, scan.sha256) in done, stored))
             instruments = InstrumentRepository(conn)
             scales = [
@@ -132,6 +125,16 @@ class DataMigrationManager:
             ]
         overlaps = overlaps_of(files)
         return MigrationPlan(self._folder, tuple(files), found.not_understood, tuple(scales), overlaps)
+
+    async def register_instruments(self) -> None:
+        """Register the instruments of the folder that are not, with the scales that their files need; may be repeated.
+
+        Raises:
+            InvalidInputError: there is no such folder.
+            DatabaseError: the server refuses, or the connection is lost.
+        """
+        found = await self.discover()
+        await self._register(await asyncio.to_thread(scan_all, found.files, self._zone, self._rows))
 
     async def migrate(self) -> MigrationReport:
         """Take what is not taken yet, and verify it; a file that fails is taken out again, and the others go on.
@@ -143,7 +146,7 @@ class DataMigrationManager:
             InvalidInputError: there is no such folder, another migration is at work, or an unfinished one has another policy.
             DatabaseError: the server refuses, or the connection is lost; a repetition goes on from there.
         """
-        async with self._alone():
+        async with alone(self._engine):
             found = await self.discover()
             scanned = await asyncio.to_thread(scan_all, found.files, self._zone, self._rows)
             run, waiting = await self._open(scanned)
@@ -155,7 +158,7 @@ class DataMigrationManager:
             for kind, work in self._work.items():
                 mine = [pair for pair in waiting if pair[0].named.kind == kind]
                 report.files += await work(run, mine, meter)
-            report.aggregates = await self._check_aggregates(report.files)
+            report.aggregates = await check_migrated(self._engine, [file.noted for file in report.files])
             await self._finish(run, report)
             return report
 
@@ -169,6 +172,13 @@ class DataMigrationManager:
             InvalidInputError: there is no such run.
             DatabaseError: the server refuses, or the connection is lost.
         """
+        return await self._verify_run(run_id, unchanged_only=False)
+
+    async def verify_unchanged(self, run_id: int) -> MigrationReport:
+        """Do as `verify`, without those files that somebody has written to since they were migrated; a later run takes them."""
+        return await self._verify_run(run_id, unchanged_only=True)
+
+    async def _verify_run(self, run_id: int, *, unchanged_only: bool) -> MigrationReport:
         async with self._engine.connect() as conn:
             run = await MigrationLedger(conn).get_run(run_id)
             noted = [file for file in await MigrationLedger(conn).list_files(run_id) if file.state in _DONE]
@@ -180,10 +190,13 @@ class DataMigrationManager:
             if file.path not in by_name:
                 report.files.append(FileReport(file, None, {}, "its file is gone"))
                 continue
-            source = await self._source(by_name[file.path], file)
-            verification = await self._verify_migration(source, meter)
+            with TemporaryDirectory(prefix="datalayer-") as folder:
+                source = await self._source(by_name[file.path], file, Path(folder))
+                if unchanged_only and source.scan.sha256 != file.sha256:
+                    continue
+                verification = await self._verify_migration(source, meter)
             report.files.append(FileReport(file, verification, await self._counts(file)))
-        report.aggregates = await self._check_aggregates(report.files)
+        report.aggregates = await check_migrated(self._engine, [file.noted for file in report.files])
         return report
 
     async def rollback(self, run_id: int) -> dict[str, Undone]:
@@ -201,7 +214,7 @@ class DataMigrationManager:
             InvalidInputError: there is no such run, or another migration is at work.
             DatabaseError: the server refuses, or the connection is lost; a repetition goes on from there.
         """
-        async with self._alone():
+        async with alone(self._engine):
             async with self._engine.connect() as conn:
                 await MigrationLedger(conn).get_run(run_id)
                 files = await MigrationLedger(conn).list_files(run_id)
@@ -220,7 +233,7 @@ class DataMigrationManager:
         Raises:
             InvalidInputError: the run has no such file.
         """
-        async with self._alone():
+        async with alone(self._engine):
             async with self._engine.connect() as conn:
                 files = {file.path: file for file in await MigrationLedger(conn).list_files(run_id)}
             if path not in files:
@@ -264,10 +277,22 @@ class DataMigrationManager:
     async def _take(
         self, run: LedgerRun, found: FoundFile, scan: FileScan, meter: ProgressMeter
     ) -> FileReport:
-        noted = await self._note(run, found, scan)
-        source = Source(found, scan, noted, self._zone)
+        with TemporaryDirectory(prefix="datalayer-") as folder:
+            try:
+                copied, held = await asyncio.to_thread(
+                    snapshot_of, found, scan, Path(folder), self._zone, self._rows
+                )
+            except _OF_THE_FILE as exc:
+                noted = await self._note(run, found, scan)
+                await undo_file(self._engine, noted, "failed", str(exc))
+                return FileReport(noted, None, {}, str(exc))
+            noted = await self._note(run, copied, held)
+            return await self._take_snapshot(Source(copied, held, noted, self._zone), meter)
+
+    async def _take_snapshot(self, source: Source, meter: ProgressMeter) -> FileReport:
+        noted = source.noted
         try:
-            await migrate_file(self._engine, source, self._policy, lambda rows: meter.add(found.name, rows))
+            await migrate_file(self._engine, source, self._policy, lambda rows: meter.add(noted.path, rows))
             await self._set_state(noted, "migrated")
             verification = await self._verify_migration(source, meter)
         except _OF_THE_FILE as exc:
@@ -333,22 +358,10 @@ class DataMigrationManager:
                 await uow.instruments.ensure(symbol, scales.price, scales.size)
             await uow.commit()
 
-    async def _check_aggregates(self, files: Sequence[FileReport]) -> list[AggregateCheck]:
-        ranges: dict[Any, tuple[datetime, datetime]] = {}
-        for file in files:
-            noted, kind = file.noted, KINDS[file.noted.kind]
-            if noted.first_ts is None or noted.last_ts is None or not feeds_aggregates(kind, noted.length):
-                continue
-            start, end = ranges.get(kind.family, (noted.first_ts, noted.last_ts))
-            ranges[kind.family] = min(start, noted.first_ts), max(end, noted.last_ts)
-        checks = []
-        for family, (start, last) in ranges.items():
-            checks += await check_aggregates(self._engine, family, start, last + timedelta(microseconds=1))
-        return checks
-
-    async def _source(self, found: FoundFile, noted: LedgerFile) -> Source:
-        scan = await asyncio.to_thread(scan_file, found, self._zone, noted.rows_per_piece)
-        return Source(found, scan, noted, self._zone)
+    async def _source(self, found: FoundFile, noted: LedgerFile, folder: Path) -> Source:
+        copied = await asyncio.to_thread(copy_of, found, folder)
+        scan = await asyncio.to_thread(scan_file, copied, self._zone, noted.rows_per_piece)
+        return Source(copied, scan, noted, self._zone)
 
     async def _counts(self, noted: LedgerFile) -> dict[str, int]:
         async with self._engine.connect() as conn:
@@ -359,30 +372,6 @@ class DataMigrationManager:
             await MigrationLedger(uow.connection).set_file_state(noted.id, state)
             await uow.commit()
 
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Hold the lock of all migrations; the server frees it if this process dies."""
-        async with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-            with driver_errors_translated():
-                if not (await conn.execute(text(f"SELECT pg_try_advisory_lock({_KEY})"))).scalar_one():
-                    hint = "another migration is at work on this database; wait until it has ended"
-                    raise InvalidInputError("folder", str(self._folder), hint)
-            try:
-                yield
-            finally:
-                await conn.execute(text(f"SELECT pg_advisory_unlock({_KEY})"))
-
 
 def _finished(files: Sequence[LedgerFile]) -> set[tuple[str, str]]:
     return {(file.path, file.sha256) for file in files if file.state in {"verified", "archived"}}
-
-
-async def _stored_rows(conn: Any, found: FoundFile, scan: FileScan) -> int:
-    kind, named = KINDS[found.named.kind], found.named
-    values = {"symbol": named.symbol, "first": scan.first, "last": scan.last}
-    condition = ""
-    if named.timeframe is not None:
-        condition, values["timeframe"] = "AND r.timeframe = :timeframe", named.timeframe.value  # type: ignore[assignment]
-    statement = text(_STORED.format(table=kind.target.table, timeframe=condition))
-    with driver_errors_translated():
-        return int(await conn.scalar(statement, values) or 0)

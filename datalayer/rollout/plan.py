@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import text
+
+from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.rollout.record_kinds import KINDS
 from datalayer.rollout.scale_scan import NeededScales
 from datalayer.rollout.source_file import read_pieces, scan_file
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime, tzinfo
     from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.domain.instrument import Instrument
     from datalayer.rollout.discovery import FoundFile, NotUnderstood
@@ -23,6 +28,11 @@ ROWS_PER_S: Final = 120_000
 
 BYTES_PER_ROW: Final = {"candle": 155, "trade": 110, "order_book": 1_500}
 """Of a chunk that is not compressed yet, the key and what undoes the migration included; compression leaves about a fifth."""
+
+_STORED: Final = """
+    SELECT count(*) FROM {table} AS r JOIN instruments AS i ON i.id = r.instrument_id
+    WHERE i.symbol = :symbol AND r.ts BETWEEN :first AND :last {timeframe}
+"""
 
 SeriesName = tuple[str, str, int]
 """Kind, symbol, and seconds of the timeframe (0: no candles)."""
@@ -198,3 +208,15 @@ def _scale_line(scales: PlannedScales) -> str:
         return text
     price, size = max(there.price_scale, needed.price), max(there.size_scale, needed.size)
     return f"{text}: first `datalayer instruments widen {there.symbol} --price-scale {price} --size-scale {size}`"
+
+
+async def stored_rows(conn: AsyncConnection, found: FoundFile, scan: FileScan) -> int:
+    """Return how many rows the database has in the range of a file."""
+    kind, named = KINDS[found.named.kind], found.named
+    values: dict[str, Any] = {"symbol": named.symbol, "first": scan.first, "last": scan.last}
+    condition = ""
+    if named.timeframe is not None:
+        condition, values["timeframe"] = "AND r.timeframe = :timeframe", named.timeframe.value
+    statement = text(_STORED.format(table=kind.target.table, timeframe=condition))
+    with driver_errors_translated():
+        return int(await conn.scalar(statement, values) or 0)

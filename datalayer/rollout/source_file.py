@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,6 +124,40 @@ def read_pieces(
     gathered = _in_order if scan.is_ordered else _out_of_order
     for number, table in gathered(found, scan, wanted, naive_zone, rows_per_piece):
         yield number, found.layout.raw(table, naive_zone)
+
+
+def snapshot_of(
+    found: FoundFile, scan: FileScan, folder: Path, naive_zone: tzinfo, rows_per_piece: int = ROWS_PER_PIECE
+) -> tuple[FoundFile, FileScan]:
+    """Return a copy of a file, with what it holds: somebody may replace the file while it is migrated.
+
+    Args:
+        found: the file.
+        scan: what it held when it was looked at.
+        folder: where the copy goes.
+        naive_zone: as for the scan.
+        rows_per_piece: as for the scan.
+
+    Raises:
+        InvalidInputError: it was replaced, and its times cannot be read now.
+        OSError: it cannot be read, or there is no room for the copy.
+    """
+    copied = copy_of(found, folder)
+    is_same = sha256_of(copied.path) == scan.sha256
+    return copied, scan if is_same else scan_file(copied, naive_zone, rows_per_piece)
+
+
+def copy_of(found: FoundFile, folder: Path) -> FoundFile:
+    """Return a copy of a file, with its own size and time of writing.
+
+    Raises:
+        OSError: it cannot be read, or there is no room for the copy.
+    """
+    path = folder / "snapshot.parquet"
+    shutil.copy2(found.path, path)
+    status = path.stat()
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return replace(found, path=path, size_bytes=status.st_size, modified_at=modified)
 
 
 def sha256_of(path: Path) -> str:

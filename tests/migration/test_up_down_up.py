@@ -32,7 +32,7 @@ COMPRESSED = (
     "order_book_1s",
 )
 
-LEDGER = {"migration_runs", "migration_files", "migration_pieces", "rollout_phases"}
+LEDGER = {"migration_runs", "migration_files", "migration_pieces", "rollout_phases", "shadow_reads"}
 
 
 @pytest.fixture

@@ -79,3 +79,22 @@ def test_wrong_usage(cli: CliRunner, tmp_path: Path) -> None:
         call(cli, "plan", str(tmp_path), "--naive-zone", "Mars/Olympus")
     with pytest.raises(InvalidInputError, match="there is no such run"):
         call(cli, "verify", "999")
+
+
+def test_the_rollout_is_told_and_refused_with_reasons(cli: CliRunner, tmp_path: Path) -> None:
+    write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(0, 50))
+
+    def rollout(*arguments: str) -> tuple[int, str]:
+        result = cli.invoke(app, ["rollout", *arguments], catch_exceptions=False)
+        return result.exit_code, result.output
+
+    code, told = rollout("status", str(tmp_path))
+    assert (code, "-> 0 parquet" in told) == (0, True)
+    assert rollout("advance", str(tmp_path)) == (0, "now in phase 1 dual write\n")
+    code, told = rollout("advance", str(tmp_path))
+    assert code == 3
+    assert "no candle has reached both sides" in told
+    assert rollout("back", str(tmp_path)) == (0, "now in phase 0 parquet\n")
+    assert rollout("back", str(tmp_path))[0] == 3
+    told = rollout("status", str(tmp_path))[1]
+    assert told.index("entered 1 dual write") < told.index("back from 1 dual write")

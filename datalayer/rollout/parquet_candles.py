@@ -1,0 +1,214 @@
+"""Candles in Parquet, for as long as they are written there: read by the API of the database, written atomically."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datalayer.domain.moments import utc_moment
+from datalayer.domain.symbols import SymbolSpelling, canonical_symbol, spell_symbol
+from datalayer.domain.timeframe import Timeframe
+from datalayer.errors import InvalidInputError
+from datalayer.rollout.discovery import discover
+from datalayer.rollout.patterns import DEFAULT_PATTERNS
+from datalayer.rollout.source_times import micros_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from datalayer.rollout.discovery import FoundFile
+    from datalayer.rollout.patterns import FilePattern
+
+VALUES: Final = ("open", "high", "low", "close", "volume")
+_LIVE: Final = re.compile(r"_live_\d{4}-\d\d\.parquet$")
+
+
+class ParquetCandles:
+    """The candles of a cache folder.
+
+    What is written goes to files of its own, one a month (`BTCUSDT_1m_live_2024-08.parquet`): older files are never changed,
+    and what is rewritten stays small. A file is complete at any moment: it is written beside, synced, and renamed.
+
+    Args:
+        folder: the cache folder.
+        patterns: what the names of files mean.
+        naive_zone: what timezone naive times are in.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        patterns: Sequence[FilePattern] = DEFAULT_PATTERNS,
+        naive_zone: tzinfo = UTC,
+    ) -> None:
+        self.folder = folder
+        self._patterns = patterns
+        self._zone = naive_zone
+        self._writing = threading.Lock()
+
+    def query_ohlcv_data(
+        self,
+        symbol: str,
+        timeframe: Timeframe | str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int | None = None,
+        as_of: datetime | None = None,
+        live_only: bool = False,
+    ) -> pd.DataFrame:
+        """Return closed candles whose open time is in `[start, end)`, as `CandleRepository.query_ohlcv_data` does.
+
+        Where files overlap and differ, the one that ends last counts; a last candle that was not closed when its file was
+        written is none.
+
+        Args:
+            symbol: in any known spelling.
+            timeframe: length of the candles; of those that lie in files, nothing is rolled up.
+            start: first open time, aware, included; None: from the first.
+            end: aware, excluded; None: to the last visible one.
+            limit: only the last so many.
+            as_of: what was closed at this time, aware. None: now.
+            live_only: only what was written by `write`.
+
+        Raises:
+            InvalidInputError: the symbol names no pair, or a time is naive.
+            OSError: a file cannot be read.
+        """
+        name, length = canonical_symbol(symbol), Timeframe.parse(timeframe)
+        visible = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
+        frames = sorted(
+            (self._read(file, length) for file in self._files(name, length, live_only=live_only)),
+            key=lambda frame: frame.index[-1] if len(frame) else pd.Timestamp.min.tz_localize("UTC"),
+        )
+        merged = _merged([frame for frame in frames if len(frame)])
+        chosen = merged[merged.index <= visible - length.length]
+        if start is not None:
+            chosen = chosen[chosen.index >= utc_moment(start, "start")]
+        if end is not None:
+            chosen = chosen[chosen.index < utc_moment(end, "end")]
+        chosen = chosen if limit is None else chosen.iloc[max(len(chosen) - limit, 0) :]
+        chosen.attrs = {"symbol": name, "timeframe": length.label}
+        return chosen
+
+    def list_series(self, *, live_only: bool = False) -> list[tuple[str, Timeframe]]:
+        """Return which series the folder has candles of, ordered."""
+        found = {
+            (file.named.symbol, file.named.timeframe)
+            for file in discover(self.folder, self._patterns).files
+            if file.named.timeframe is not None and (not live_only or _LIVE.search(file.name))
+        }
+        return sorted(found)
+
+    def write(self, symbol: str, timeframe: Timeframe, frame: pd.DataFrame) -> None:
+        """Write candles; those of the same times are replaced. May be repeated.
+
+        Args:
+            symbol: canonical.
+            timeframe: of the candles.
+            frame: as `query_ohlcv_data` returns it; trade_count may be absent.
+
+        Raises:
+            OSError: a file cannot be written; it is as it was.
+        """
+        joined = spell_symbol(symbol, SymbolSpelling.JOINED)
+        months = frame.index.strftime("%Y-%m")  # type: ignore[attr-defined]
+        with self._writing:
+            for month in sorted(set(months)):
+                path = self.folder / f"{joined}_{timeframe.label}_live_{month}.parquet"
+                parts = [_frame(pq.read_table(path))] if path.exists() else []
+                _replace(path, _merged([*parts, _shaped(frame[months == month])]))
+
+    def _files(self, symbol: str, length: Timeframe, *, live_only: bool) -> list[FoundFile]:
+        return [
+            file
+            for file in discover(self.folder, self._patterns).files
+            if (file.named.symbol, file.named.timeframe) == (symbol, length)
+            and (not live_only or _LIVE.search(file.name))
+        ]
+
+    def _read(self, found: FoundFile, length: Timeframe) -> pd.DataFrame:
+        raw = found.layout.raw(pq.read_table(found.path, columns=found.layout.needed), self._zone)
+        frame = _shaped(
+            pd.DataFrame({name: raw[name] for name in raw if name != "ts"}, index=_index(raw["ts"]))
+        )
+        frame = frame[frame.index.notna()].sort_index(kind="stable")
+        if not len(frame):
+            return frame
+        # As the migration does it: the candle that was forming when the file was written is no history.
+        as_of = found.modified_at if frame.index[-1] <= found.modified_at else datetime.now(UTC)
+        return frame[(frame.index <= as_of - length.length) | (frame.index > as_of)]
+
+
+def same_rows(one: pd.DataFrame, other: pd.DataFrame) -> tuple[int, int, str | None]:
+    """Compare two frames of candles by time and exact values; what a side does not know of trades counts as equal.
+
+    Returns:
+        Rows that either has, rows that they do not agree on, and what the first of those is about.
+    """
+    both = one.index.union(other.index)
+    left, right = one.reindex(both), other.reindex(both)
+    wrong = np.zeros(len(both), dtype=bool)
+    for name in VALUES:
+        wrong |= left[name].to_numpy() != right[name].to_numpy()  # a missing row is NaN, and like nothing
+    counts = (left["trade_count"] != right["trade_count"]).fillna(value=False).to_numpy(dtype=bool)
+    wrong |= counts
+    if not wrong.any():
+        return len(both), 0, None
+    first = both[int(np.argmax(wrong))]
+    sides = [dict(frame.loc[first, list(VALUES)]) if first in frame.index else None for frame in (one, other)]
+    return len(both), int(wrong.sum()), f"{first}: {sides[0]} in Parquet, {sides[1]} in the database"
+
+
+def _index(times: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    micros = micros_of(times).view("datetime64[us]")
+    return pd.DatetimeIndex(micros, name="timestamp").tz_localize("UTC")
+
+
+def _shaped(frame: pd.DataFrame) -> pd.DataFrame:
+    columns: dict[str, Any] = {name: frame[name].to_numpy(np.float64) for name in VALUES}
+    counts = frame["trade_count"] if "trade_count" in frame else pd.Series(pd.NA, index=frame.index)
+    columns["trade_count"] = counts.astype("Int64").array
+    return pd.DataFrame(columns, index=_index(pd.DatetimeIndex(frame.index)))
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return _shaped(table.to_pandas().set_index("timestamp"))
+
+
+def _merged(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    if not frames:
+        empty = {name: np.zeros(0) for name in VALUES} | {"trade_count": pd.array([], dtype="Int64")}
+        return _shaped(pd.DataFrame(empty, index=pd.DatetimeIndex([], tz="UTC")))
+    together = pd.concat(frames)
+    return together[~together.index.duplicated(keep="last")].sort_index()
+
+
+def _replace(path: Path, frame: pd.DataFrame) -> None:
+    if frame.empty:
+        raise InvalidInputError("frame", 0, "has no candles")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            pq.write_table(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
