@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import text
-
-from datalayer.db.driver_errors import driver_errors_translated
+from datalayer.db.dirty_ranges import record_ranges
 from datalayer.db.retry import RetryableDBOperation
 from datalayer.ingestion.unit_of_work import UnitOfWork
 from datalayer.repositories.instruments import InstrumentRepository
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RETRY: Final = RetryableDBOperation(deadline_s=600)
-_DIRTY: Final = text("INSERT INTO dirty_ranges (relation, start_ts, end_ts) VALUES (:family, :start, :end)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +116,9 @@ async def record_dirty(
     changed: tuple[datetime, datetime] | None,
 ) -> None:
     """Say in the transaction that wrote them that rows were changed which aggregates are made of."""
-    if changed is None or not feeds_aggregates(source_kind, noted.length):
+    if changed is None or source_kind.family is None or not feeds_aggregates(source_kind, noted.length):
         return
-    values = {
-        "family": source_kind.family,
-        "start": changed[0],
-        "end": changed[1] + timedelta(microseconds=1),
-    }
-    with driver_errors_translated():
-        await conn.execute(_DIRTY, values)
+    await record_ranges(conn, source_kind.family, [changed[0]], [changed[1]])
 
 
 async def _write(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datalayer.ingestion.unit_of_work import UnitOfWork
+from datalayer.rollout.aggregate_removal import refresh_after_removal
 from datalayer.rollout.exact_rows import Series
 from datalayer.rollout.file_migrator import record_dirty
 from datalayer.rollout.ledger import MigrationLedger
@@ -63,6 +64,9 @@ async def undo_file(
         numbers = await MigrationLedger(conn).list_piece_numbers(noted.id)
     for number in reversed(numbers):
         undone += await _undo_piece(engine, noted, number)
+    # Also if no piece is left: whoever was interrupted here has not set the state.
+    if numbers or noted.state not in {"rolled_back", "failed"}:
+        await refresh_after_removal(engine, noted)
     async with UnitOfWork(engine) as uow:
         message = str(undone) if reason is None else f"{reason}; {undone}"
         await MigrationLedger(uow.connection).set_file_state(noted.id, state, message)

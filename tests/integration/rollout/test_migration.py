@@ -7,15 +7,17 @@ import os
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from datalayer import UnitOfWork
+from datalayer import AggregateRefresher, UnitOfWork
 from datalayer.errors import InvalidInputError
 from datalayer.repositories.rescale import widen_scales
+from datalayer.rollout import undo
 from datalayer.rollout.manager import DataMigrationManager
 from datalayer.rollout.source_file import sha256_of
 from tests.cache_folders import real_candles, spelled, write_file
@@ -40,6 +42,11 @@ def manager(engine: AsyncEngine, folder: Path, **options: Any) -> DataMigrationM
 async def stored(engine: AsyncEngine, timeframe: str = "1m", symbol: str = SYMBOL) -> pd.DataFrame:
     async with UnitOfWork(engine) as uow:
         return (await uow.candles.query_ohlcv_data(symbol, timeframe, source="stored"))[COLUMNS]
+
+
+async def rolled_up(engine: AsyncEngine) -> pd.DataFrame:
+    async with UnitOfWork(engine) as uow:
+        return (await uow.candles.query_ohlcv_data(SYMBOL, "1m", source="aggregate"))[COLUMNS]
 
 
 async def store(engine: AsyncEngine, frame: pd.DataFrame, timeframe: str = "1m") -> None:
@@ -306,8 +313,39 @@ async def test_seconds_reach_their_aggregates(engine: AsyncEngine, tmp_path: Pat
     assert report.is_right
     assert {check.name: check.buckets for check in report.aggregates}["candles_1m"] == 50
     async with engine.connect() as conn:
-        assert await conn.scalar(text("SELECT count(*) FROM dirty_ranges")) >= 1
+        assert await conn.scalar(text("SELECT count(*) FROM dirty_ranges")) == 0
         assert await conn.scalar(text("SELECT sum(candle_count) FROM candles_1m")) == 3_000
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+async def test_aggregates_forget_what_is_taken_out_and_nothing_else(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_interrupted: bool
+) -> None:
+    seconds = real_candles(0, 3_000)
+    seconds.index = pd.date_range("2024-08-01", periods=3_000, freq="1s", tz="UTC", name="timestamp")
+    await store(engine, seconds.iloc[:630], "1s")
+    await AggregateRefresher(engine).run()
+    before = await rolled_up(engine)
+    write_file(tmp_path / "BTCUSDT_1s.parquet", seconds)
+    migration = manager(engine, tmp_path)
+    report = await migration.migrate()
+    assert len(await rolled_up(engine)) == 50
+
+    if is_interrupted:  # between the last row and the aggregates, and a refresher comes first
+        with monkeypatch.context() as patch:
+            patch.setattr(undo, "refresh_after_removal", AsyncMock(side_effect=ConnectionError))
+            with pytest.raises(ConnectionError):
+                await migration.rollback(number(report))
+        await AggregateRefresher(engine).run()
+    await migration.rollback(number(report))
+    await AggregateRefresher(
+        engine
+    ).run()  # takes the range off the list of what is not to be read from aggregates
+    assert_same(await rolled_up(engine), before)
+    async with engine.connect() as conn:
+        assert await conn.scalar(text("SELECT count(*) FROM dirty_ranges")) == 0
+        for name in ("candles_1m", "candles_5m", "candles_1d"):
+            assert await conn.scalar(text(f"SELECT sum(candle_count) FROM {name}")) == 630
 
 
 async def test_a_live_writer_in_the_same_range_loses_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
