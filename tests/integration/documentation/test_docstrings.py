@@ -16,6 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 import datalayer
 from datalayer import DataIngestionPipeline, MarketHistory, Timeframe, timescale
 from datalayer.ingestion import cancelled_by_signals
+from datalayer.rollout.dual_writer import DualWriter
+from datalayer.rollout.parquet_candles import ParquetCandles
 from tests.integration.documentation.examples import docstring_examples, run
 from tests.integration.provider.feeding import BTC, START, candle
 
@@ -68,6 +70,7 @@ async def test_the_example_runs(
     names |= {"start": START, "end": START.replace(minute=3), "trades": await market.get_trades(BTC, limit=3)}
     names |= {"candle": candle(400), "frame": frame, "feed": feed, "path": tmp_path / "feed.outbox"}
     names |= {"cache": datalayer.DataCacheManager(), "cancelled_by_signals": cancelled_by_signals}
+    names |= {"DualWriter": DualWriter, "engine": market.database.engine, "parquet": ParquetCandles(tmp_path)}
     code = EXAMPLES[name].replace("/var/lib/market", str(tmp_path / "market"))
     example = asyncio.ensure_future(run(code, name, names))
     if name == ENDLESS:

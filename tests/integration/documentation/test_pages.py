@@ -38,6 +38,7 @@ HERE = {
     "docs/how-to/connections.md",
     "docs/how-to/embedded.md",
     "docs/how-to/live-inference.md",
+    "docs/how-to/switch-from-parquet.md",
 }
 
 
@@ -90,6 +91,19 @@ async def test_embedded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         await run(block.replace("/var/tmp/market", str(tmp_path / "market")), "embedded.md", {})  # noqa: S108 (replaced)
     assert "postgresql" in capsys.readouterr().out
     assert (tmp_path / "market").is_dir()
+
+
+async def test_switch_from_parquet(stored: None, tmp_path: Path) -> None:
+    del stored
+    (tmp_path / "cache").mkdir()
+    names: dict[str, Any] = {}
+    for block in page_blocks("docs/how-to/switch-from-parquet.md"):
+        await run(block, "switch-from-parquet.md", names)
+    minute = candle(0, Timeframe.M1)
+    await names["trade"](minute)
+    kept = names["ParquetCandles"](tmp_path / "cache").query_ohlcv_data(BTC, "1m")
+    assert kept.index.tolist() == [minute.ts]
+    assert kept["close"].tolist() == [minute.close]
 
 
 class Feed:
