@@ -98,17 +98,18 @@ class Range:
 
 
 class Last(Range):
-    """The last of the stored candles, which nobody knows the times of before."""
+    """The last of the stored candles at the moment when the last one closed."""
 
     def __init__(self, stored: pd.DataFrame, rows: int, instrument_id: int) -> None:
         super().__init__(stored, rows, instrument_id)
+        self.closed = (stored.index[-1] + pd.Timedelta(minutes=1)).to_pydatetime()
         self.query = (
             f"SELECT * FROM (SELECT {', '.join(NAMES)} FROM candles WHERE instrument_id = {instrument_id}"
             f" AND timeframe = 60 ORDER BY ts DESC LIMIT {rows}) AS last ORDER BY ts"
         )
 
     async def ours(self, conn: AsyncConnection) -> pd.DataFrame:
-        return await CandleRepository(conn).query_ohlcv_data(SYMBOL, "1m", limit=self.rows)
+        return await CandleRepository(conn).query_ohlcv_data(SYMBOL, "1m", limit=self.rows, as_of=self.closed)
 
     async def orm(self, conn: AsyncConnection) -> pd.DataFrame:
         async with AsyncSession(conn) as session:

@@ -28,10 +28,6 @@ ELSEWHERE = {
     "docs/how-to/ingest.md",  # tests/integration/ingestion/test_how_to.py
 }
 HERE = {
-    "docs/how-to/ingest.md": "tests/integration/ingestion/test_how_to.py",
-    "docs/how-to/timescale-alembic.md": "tests/integration/timescale/test_how_to.py",
-}
-HERE = {
     "docs/explanation/cache.md",
     "docs/how-to/annotation.md",
     "docs/how-to/backtest-history.md",
