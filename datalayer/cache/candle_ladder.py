@@ -5,6 +5,9 @@ is not known here.
 
 A candle is rolled up when it is over and somebody asks, or at the latest before its parts are dropped; whatever changes a
 part marks it for that. The candle that is not over is put together for each answer, from the parts that were over at its moment.
+
+1s candles mostly come one after the other, and are asked for less often than they come: those that follow the newest wait, and
+go in together as soon as somebody looks.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ _LADDER: Final = tuple(Timeframe)
 _ROLLED: Final = _LADDER[1:]
 _BELOW: Final = dict(zip(_ROLLED, _LADDER, strict=False))
 _MINUTE_US: Final = _M1.value * SECOND_US
+_PUT: Final = Origin.PUT
+_MOST_PENDING: Final = 64
 
 
 class CandleLadder:
@@ -47,7 +52,6 @@ class CandleLadder:
         settings: how much is kept.
 
     Attributes:
-        series: the candles of each timeframe.
         losses: number of 1s candles that came, or were taken back, when they were too old to be kept.
     """
 
@@ -58,15 +62,16 @@ class CandleLadder:
         "_forming",
         "_forming_at",
         "_marked_until",
+        "_pending",
+        "_series",
         "_unwritten",
         "losses",
-        "series",
     )
 
     def __init__(self, settings: CacheSettings) -> None:
         # 1s candles are dropped by age; their limit only bounds what a flood from the future could take.
         limits = {_S1: round(2 * settings.correction_s)}
-        self.series = {
+        self._series = {
             timeframe: CandleSeries(timeframe, limits.get(timeframe, settings.candles_per_timeframe))
             for timeframe in _LADDER
         }
@@ -79,6 +84,14 @@ class CandleLadder:
         self._forming: dict[Timeframe, Formed] = {}
         self._forming_at = BEFORE_ALL_US
         self._unwritten: list[int] = []
+        self._pending: list[Row] = []
+
+    @property
+    def series(self) -> dict[Timeframe, CandleSeries]:
+        """The candles of each timeframe, as of now."""
+        if self._pending:
+            self._take_pending()
+        return self._series
 
     @property
     def known_until(self) -> int:
@@ -95,9 +108,15 @@ class CandleLadder:
         if is_forming:
             self.series[timeframe].forming.put(row, now)
             return True
-        self._forming.clear()
         if timeframe == _S1:
+            if self._follows(row, now):
+                self._pending.append(row)
+                if len(self._pending) >= _MOST_PENDING:
+                    self._take_pending()
+                return True
+            self._forming.clear()
             return self._put_second(row, now)
+        self._forming.clear()
         is_new = self.series[timeframe].put_stored(row)
         if is_new:
             self._mark_longer(timeframe, row.ts)
@@ -141,10 +160,19 @@ class CandleLadder:
             if (parent := timeframe.parent) is not None:
                 self._mark(parent, ts)
         self._unwritten = sorted(self._unwritten + unwritten)
+        if timeframe != _M1:
+            # What filled a hole just now lacks what the database lacks.
+            for ts in self._unwritten:
+                self._mark(timeframe, ts)
         self._mark_unwritten(timeframe, before)
+        newest = self.series[_BELOW[timeframe]].newest_rolled
+        if newest is not None and not series.has_rolled(start := self._start(timeframe, newest)):
+            self._mark(timeframe, start)  # it was not over when its parts were read
 
     def settle(self, horizon: int) -> None:
         """Roll up every candle that is over at a moment and had a part changed."""
+        if self._pending:
+            self._take_pending()
         if horizon < self._due:
             return
         self._forming.clear()
@@ -178,6 +206,23 @@ class CandleLadder:
         if rolled is None or not is_known or self._is_outdone(timeframe, start, at, rolled.minutes):
             return self.series[timeframe].forming.last(start, as_of)
         return rolled
+
+    def _follows(self, row: Row, now: int) -> bool:
+        """Tell whether a 1s candle that was handed in is later than all that are there, and nothing else is to be noted of it."""
+        if row.origin != _PUT or row.ts < now - self._correction_us:
+            return False
+        if self._pending:
+            return row.ts > self._pending[-1].ts
+        seconds = self._series[_S1]
+        newest = seconds.ring.newest
+        return newest is not None and row.ts > newest and seconds.known_from != AFTER_ALL_US
+
+    def _take_pending(self) -> None:
+        rows, self._pending = self._pending, []
+        self._forming.clear()
+        self._series[_S1].append(rows)
+        for start in {row.ts - row.ts % _MINUTE_US for row in rows}:
+            self._mark(_M1, start)
 
     def _put_second(self, row: Row, now: int) -> bool:
         seconds = self.series[_S1]

@@ -20,6 +20,8 @@ from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US
 from datalayer.domain.candle import UNKNOWN_COUNT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from datalayer.domain.timeframe import Timeframe
@@ -101,6 +103,13 @@ class CandleSeries:
         self._write(self.ring, row)
         return True
 
+    def append(self, rows: Sequence[Row]) -> None:
+        """Show stored candles that are all later than those that are there, ascending."""
+        ts, opened, high, low, close, volume, count, origin, minutes = zip(*rows, strict=True)
+        self.ring.extend((ts, count, origin, minutes), (opened, high, low, close, volume))
+        if len(self.ring) > self._limit:
+            self.drop_before(self.ring.ints(len(self.ring) - self._limit)[TIME])
+
     def put_rolled(self, row: Row, *, is_outdone: bool = False) -> bool:
         """Take in a rolled-up candle. A loaded one replaces none that was made here.
 
@@ -128,6 +137,11 @@ class CandleSeries:
         first = ring.find(since)
         places = np.flatnonzero(ring.columns(first, len(ring))[0][ORIGIN] == origin)
         return [row_at(ring, first + place) for place in places.tolist()]
+
+    @property
+    def newest_rolled(self) -> int | None:
+        """Open time of the last rolled-up candle (of 1s: of any); None: there is none."""
+        return self._rolled.newest
 
     def has_rolled(self, ts: int) -> bool:
         """Tell whether there is a rolled-up candle of a time, shown or not."""

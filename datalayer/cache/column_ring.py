@@ -102,6 +102,18 @@ class ColumnRing:
         self._end = end + 1
         self.replace(position, ints, floats)
 
+    def extend(self, ints: Sequence[Sequence[int]], floats: Sequence[Sequence[float]]) -> None:
+        """Put rows behind the last one, given by columns, ascending and all later than it."""
+        count = len(ints[0])
+        if self._end + count > self._ints.shape[1]:
+            self._move(count)
+        self.version += 1
+        places = slice(self._end, self._end + count)
+        self._ints[:, places] = ints
+        self._floats[:, places] = floats
+        self._end += count
+        self._newest = ints[0][-1]
+
     def replace(self, position: int, ints: Sequence[int], floats: Sequence[float]) -> None:
         """Change a row; its time stays the same."""
         self.version += 1
@@ -124,8 +136,9 @@ class ColumnRing:
         self.version += 1
         self._start += count
 
-    def _move(self) -> None:
-        live, room = len(self), max(_LEAST_ROOM, 2 * len(self))
+    def _move(self, more: int = 1) -> None:
+        live = len(self)
+        room = max(_LEAST_ROOM, 2 * live, live + more)
         for name, old in (("_ints", self._ints), ("_floats", self._floats)):
             new = np.empty((old.shape[0], room), old.dtype)
             new[:, :live] = old[:, self._start : self._end]

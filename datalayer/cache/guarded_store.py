@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from threading import Lock
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from datalayer.cache.listeners import Listeners
@@ -50,7 +51,9 @@ class GuardedStore:
         return utc_moment(self._clock(), "clock")
 
     def _read_clock(self) -> int:
-        self._now_us = microseconds(self._clock(), "clock")
+        # Each write passes here: the clock of this machine is read without a datetime.
+        is_wall = self._clock is wall_clock
+        self._now_us = time_ns() // 1_000 if is_wall else microseconds(self._clock(), "clock")
         return self._now_us
 
     def _writable(self, symbol: str) -> SymbolCache:

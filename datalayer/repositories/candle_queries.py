@@ -189,6 +189,31 @@ def seconds_query(of: Instrument, chosen: CandleSelection) -> str:
     )
 
 
+def beginnings_query(of: Instrument, timeframes: Sequence[Timeframe], rolled_up: RolledUp) -> str:
+    """Return `timeframe` and `ts`: the first stored candle of each timeframe, and with a minus the first of some aggregates.
+
+    Args:
+        of: whose.
+        timeframes: of the aggregates; there is none of 1s.
+        rolled_up: what the aggregates hold.
+    """
+    whose = f"instrument_id = {sql_literal(of.id)}"
+    stored = ", ".join(f"({sql_literal(timeframe.value)})" for timeframe in Timeframe)
+    parts = [
+        (
+            f"SELECT stored.timeframe, first.ts FROM (VALUES {stored}) AS stored (timeframe) CROSS JOIN LATERAL ("
+            f"SELECT ts FROM candles WHERE {whose} AND timeframe = stored.timeframe ORDER BY ts LIMIT 1) AS first"
+        )
+    ]
+    parts += [
+        f"(SELECT -{sql_literal(timeframe.value)}, ts FROM {rolled_up.aggregates[timeframe].table}"
+        f" WHERE {whose} ORDER BY ts LIMIT 1)"
+        for timeframe in timeframes
+        if timeframe is not Timeframe.S1
+    ]
+    return " UNION ALL ".join(parts)
+
+
 def first_lower_query(of: Instrument, timeframe: Timeframe, end: datetime) -> str:
     """Return the query of the first candle of each shorter timeframe."""
     shorter = ", ".join(f"({sql_literal(other.value)})" for other in Timeframe if other < timeframe)

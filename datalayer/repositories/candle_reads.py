@@ -19,6 +19,7 @@ from datalayer.repositories.candle_queries import (
     CandleSelection,
     RolledUp,
     aggregate_query,
+    beginnings_query,
     first_lower_query,
     forming_query,
     generated_query,
@@ -160,12 +161,29 @@ class CandleReader:
         """
         near = [_near_the_end(chosen) for chosen in wanted]
         found = await self._read_places(near, source)
-        short = [
-            chosen
+        short = {
+            chosen: tried.hull.start
             for chosen, tried in zip(wanted, near, strict=True)
             if tried is not chosen and len(found[chosen.timeframe]) < (chosen.limit or 0)
-        ]
-        return found | await self._read_places(short, source) if short else found
+        }
+        further = await self._beginning_before(short) if short else []
+        return found | await self._read_places(further, source) if further else found
+
+    async def _beginning_before(
+        self, short: Mapping[CandleSelection, datetime | None]
+    ) -> list[CandleSelection]:
+        """Return the selections for which there may be something before a time."""
+        rolled_up = await self._rolled_up()
+        query = beginnings_query(self.instrument, [chosen.timeframe for chosen in short], rolled_up)
+        columns = await copy_out(self._conn, query, {"timeframe": "int4", "ts": "timestamptz"})
+        self._queries += 1
+        at, firsts = columns["timeframe"].data, columns["ts"].data
+        further = []
+        for chosen, start in short.items():
+            counts = ((at > 0) & (at <= chosen.timeframe)) | (at == -chosen.timeframe)
+            if start is None or (firsts[counts] < np.datetime64(start.replace(tzinfo=None), "us")).any():
+                further.append(chosen)
+        return further
 
     async def _read_places(self, wanted: Sequence[CandleSelection], source: str) -> Found:
         self._hull, self._known = _days(wanted), None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from datalayer.cache import CacheSettings, DataCacheManager
@@ -136,6 +136,29 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame, *, is_exact: bool) -> None
     max_examples=EXAMPLES,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+# A late candle that the database lacks, in a hole that is filled; and an hour that was not over when its parts were read.
+@example(
+    before=[(230, 11492), (577, 5838), (4712, 36982), (584, 633)],
+    is_loaded=True,
+    steps=[
+        ("second", 10, 2338),
+        ("second", 16, 291),
+        ("old", 17, 20451),
+        ("refused", 21, 676110),
+        ("written", 60, 8964),
+        ("second", 257, 15339),
+        ("late", 1128, 999999),
+        ("loaded", 159, 13717),
+        ("second", 107, 64),
+    ],
+    back_ms=1024,
+)
+@example(
+    before=[(2146, 676), (5000, 17247)],
+    is_loaded=True,
+    steps=[("pause", 1432, 0), ("second", 1500, 58), ("late", 927, 445), ("second", 1500, 58)],
+    back_ms=97294,
 )
 @given(
     before=st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 10**6)), max_size=12),
