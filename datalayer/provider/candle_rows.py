@@ -13,7 +13,7 @@ from datalayer.domain.candle import UNKNOWN_COUNT, Candle
 from datalayer.domain.candle_table import CandleTable
 from datalayer.domain.frame_tables import FORMING, PRICES, TIMESTAMP, TRADE_COUNT
 from datalayer.domain.steps import from_steps
-from datalayer.repositories.candle_reads import SOURCES
+from datalayer.repositories.candle_columns import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datalayer.cache import CandleArrays
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.timeframe import Timeframe
-    from datalayer.repositories.candle_reads import CandleColumns
+    from datalayer.repositories.candle_columns import CandleColumns
 
 _CATEGORIES: Final = pd.CategoricalDtype([*SOURCES])
 _FORMING_CODE: Final = SOURCES.index("forming")
@@ -38,7 +38,7 @@ class CandleRows:
         times: open times in UTC, datetime64[us], `[n]`.
         prices: open, high, low, close and volume, each float64 `[n]`.
         trade_count: int64 `[n]`; -1: unknown.
-        sources: places in `datalayer.repositories.candle_reads.SOURCES`, int8 `[n]`.
+        sources: places in `datalayer.repositories.candle_columns.SOURCES`, int8 `[n]`.
     """
 
     times: NDArray[np.datetime64]

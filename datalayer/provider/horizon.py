@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 
 from datalayer.cache.times import SECOND_US, microseconds
-from datalayer.repositories.candle_reads import SOURCES
+from datalayer.repositories.candle_columns import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from datalayer.repositories.candle_reads import CandleColumns, CandleReader
+    from datalayer.repositories.candle_columns import CandleColumns
+    from datalayer.repositories.candle_reads import CandleReader
 
 Bounds: TypeAlias = "tuple[datetime | None, datetime | None]"
 

@@ -11,9 +11,9 @@ import pandas as pd
 from datalayer.domain.candle import UNKNOWN_COUNT
 from datalayer.domain.steps import PriceType, from_steps
 from datalayer.errors import InvalidInputError, MissingDataError
+from datalayer.repositories.candle_columns import SOURCES, blank_columns
 from datalayer.repositories.candle_queries import VALUES
 from datalayer.repositories.candle_ranges import ranges_of
-from datalayer.repositories.candle_reads import SOURCES, blank_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.timeframe import Timeframe
-    from datalayer.repositories.candle_reads import CandleColumns
+    from datalayer.repositories.candle_columns import CandleColumns
 
 FillPolicy: TypeAlias = Literal["nan", "previous", "refuse"]
 """What becomes of missing candles: rows without values; rows at the last close with volume 0; an error."""

@@ -6,15 +6,16 @@ only for those that they lack too are lower candles rolled up; so history withou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 
 from datalayer.db.copy_transfer import copy_out
 from datalayer.db.literals import sql_literal
 from datalayer.domain.timeframe import Timeframe
+from datalayer.repositories.candle_columns import SOURCES, CandleColumns, blank_columns
 from datalayer.repositories.candle_queries import (
     CandleSelection,
     RolledUp,
@@ -31,9 +32,8 @@ from datalayer.repositories.candle_ranges import OpenRange, gaps_in, not_before,
 from datalayer.repositories.rolled_up import read_rolled_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.db.copy_columns import PgType
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from datalayer.repositories.instruments import InstrumentRepository
 
 T = TypeVar("T")
-
-SOURCES: Final = ("stored", "aggregate", "generated", "forming", "filled")
-"""Where a candle of a frame is from; the numbers of `CandleColumns.origins` count from here."""
 
 _MORE_COLUMNS: Final[Mapping[str, dict[str, PgType]]] = {
     "stored": {},
@@ -54,62 +51,6 @@ _MORE_COLUMNS: Final[Mapping[str, dict[str, PgType]]] = {
 _ROOM: Final = 4
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CandleColumns:
-    """Candles of one timeframe, ascending and unique.
-
-    Attributes:
-        times: open times in UTC, datetime64[us], `[n]`.
-        steps: counts by name of `VALUES`, int64, `[n]`.
-        origins: places in `SOURCES`, int8, `[n]`.
-        weights: how much of it there was, int64 `[n]`; of stored candles 0.
-    """
-
-    times: NDArray[np.datetime64]
-    steps: Mapping[str, NDArray[np.int64]]
-    origins: NDArray[np.int8]
-    weights: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    def rows(self, selection: Any) -> CandleColumns:
-        """Return some of the rows."""
-        values = {name: column[selection] for name, column in self.steps.items()}
-        return CandleColumns(self.times[selection], values, self.origins[selection], self.weights[selection])
-
-    def labelled(self, origin: str) -> CandleColumns:
-        """Return the same rows, all from one of `SOURCES`."""
-        return replace(self, origins=np.full(len(self), SOURCES.index(origin), np.int8))
-
-    def without(self, times: NDArray[np.datetime64]) -> CandleColumns:
-        """Return the rows that have none of these open times."""
-        return self.rows(~np.isin(self.times, times)) if len(self) and len(times) else self
-
-    def joined(self, other: CandleColumns) -> CandleColumns:
-        """Return both, which have no open time in common."""
-        if not len(other):
-            return self
-        values = {name: np.concatenate([column, other.steps[name]]) for name, column in self.steps.items()}
-        both = CandleColumns(
-            np.concatenate([self.times, other.times]),
-            values,
-            np.concatenate([self.origins, other.origins]),
-            np.concatenate([self.weights, other.weights]),
-        )
-        return both.rows(np.argsort(both.times, kind="stable"))
-
-    def last(self, limit: int | None) -> CandleColumns:
-        """Return the last so many rows."""
-        return self if limit is None else self.rows(slice(max(len(self) - limit, 0), None))
-
-
-def blank_columns(values: Iterable[str], rows: int = 0) -> CandleColumns:
-    """Return so many rows that mean nothing."""
-    zero = np.zeros(rows, np.int64)
-    return CandleColumns(zero.view("datetime64[us]"), dict.fromkeys(values, zero), zero.astype(np.int8), zero)
 
 
 Found: TypeAlias = dict[Timeframe, CandleColumns]
@@ -227,7 +168,7 @@ class CandleReader:
             if len(columns)
         ]
         left = await self._query(asked, "aggregate", seconds_query)
-        return {t: old[t].rows(old[t].weights > _weights_at(old[t].times, left[t])) for t in left}
+        return {t: old[t].rows(old[t].weights > left[t].weights_at(old[t].times)) for t in left}
 
     async def _mended(self, aggregated: Found) -> Found:
         """Replace candles whose seconds have a hole by the roll-up of longer stored candles that have none there."""
@@ -334,22 +275,8 @@ class CandleReader:
             data["ts"], {name: data[name] for name in wanted[0].values}, origins, weights
         )
         if len(wanted) == 1:
-            return {wanted[0].timeframe: _ascending(everything)}
-        return {c.timeframe: _ascending(everything.rows(data["timeframe"] == c.timeframe)) for c in wanted}
-
-
-def _weights_at(times: NDArray[np.datetime64], columns: CandleColumns) -> NDArray[np.int64]:
-    """Return the weights at these times; 0 where there is no row."""
-    weights = np.zeros(len(times), np.int64)
-    _, at, rows = np.intersect1d(times, columns.times, assume_unique=True, return_indices=True)
-    weights[at] = columns.weights[rows]
-    return weights
-
-
-def _ascending(columns: CandleColumns) -> CandleColumns:
-    if len(columns) > 1 and columns.times[0] > columns.times[-1]:
-        return columns.rows(slice(None, None, -1))
-    return columns
+            return {wanted[0].timeframe: everything.ascending()}
+        return {c.timeframe: everything.rows(data["timeframe"] == c.timeframe).ascending() for c in wanted}
 
 
 def _lacking(wanted: Sequence[CandleSelection], found: Found) -> list[CandleSelection]:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from datalayer.db.copy_columns import PgType
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.steps import PriceType
-    from datalayer.repositories.candle_reads import CandleColumns
+    from datalayer.repositories.candle_columns import CandleColumns
 
 CandleSource: TypeAlias = Literal["best", "stored", "aggregate", "generated"]
 """Where candles come from.
