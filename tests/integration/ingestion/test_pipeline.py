@@ -327,7 +327,7 @@ async def test_poison_of_any_kind_leaves_the_cache(engine: AsyncEngine, path: Pa
     assert [item.last_update_id for item in cache.of(OrderBook)] == [0, 1, 3, 4]
     assert [item.ts for item in cache.of(OrderBookImbalances)] == [book(n).ts for n in (0, 1, 2, 4)]
     assert await scalar(engine, "SELECT count(*) FROM order_book_imbalances") == 4
-    assert [reject.kind for reject in await rejects(engine)] == ["trade", "order_book"]
+    assert {reject.kind for reject in await rejects(engine)} == {"trade", "order_book"}  # kinds have no order
 
 
 async def test_one_outbox_belongs_to_one_pipeline(engine: AsyncEngine, path: Path) -> None:
