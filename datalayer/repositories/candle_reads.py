@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -141,27 +142,28 @@ class CandleReader:
             if source == "generated":
                 generated = {t: columns.labelled("generated") for t, columns in generated.items()}
             found = _joined(found, generated)
-        found = _joined(found, await self._forming([chosen for chosen in made if _forms(chosen)]))
+        forming = [chosen for chosen in made if _forms(chosen)]
+        found = _joined(found, await self._query_rolled_up(forming, "forming", forming_query))
         return _limited(wanted, found)
 
     async def _aggregated(self, wanted: Sequence[CandleSelection]) -> Found:
         if not wanted:
             return {}
         rolled_up = await self._rolled_up()
-        clean = await self._query(wanted, "aggregate", lambda of, c: aggregate_query(of, c, rolled_up))
+        clean = await self._query_rolled_up(wanted, "aggregate", aggregate_query)
+        if not rolled_up.dirty:
+            return clean
         dirty = [
             c for c in wanted if rolled_up.dirty_in([o.on_grid(c.timeframe) for o in c.ranges], c.timeframe)
         ]
-        return _joined(clean, await self._last_copies(dirty, rolled_up)) if dirty else clean
+        return _joined(clean, await self._last_copies(dirty))
 
-    async def _last_copies(self, wanted: Sequence[CandleSelection], rolled_up: RolledUp) -> Found:
+    async def _last_copies(self, wanted: Sequence[CandleSelection]) -> Found:
         """Return the candles that are out of date, and made of more 1s candles than there are by now.
 
         1s candles are only deleted on purpose, by dropping chunks of them: the aggregate is what is left.
         """
-        old = await self._query(
-            wanted, "aggregate", lambda of, c: aggregate_query(of, c, rolled_up, dirty=True)
-        )
+        old = await self._query_rolled_up(wanted, "aggregate", partial(aggregate_query, dirty=True))
         asked = [
             CandleSelection(timeframe, ranges_of(columns.times, timeframe), None, ())
             for timeframe, columns in old.items()
@@ -172,21 +174,22 @@ class CandleReader:
 
     async def _mended(self, aggregated: Found) -> Found:
         """Replace candles whose seconds have a hole by the roll-up of longer stored candles that have none there."""
-        partial: Found = {
+        incomplete: Found = {
             timeframe: columns.rows(columns.weights < timeframe.value)
             for timeframe, columns in aggregated.items()
             if timeframe is not Timeframe.M1
         }
         chosen = [
             CandleSelection(timeframe, ranges_of(columns.times, timeframe), None, tuple(columns.steps))
-            for timeframe, columns in partial.items()
+            for timeframe, columns in incomplete.items()
             if len(columns)
         ]
         others = await self._query(chosen, "generated", lambda of, c: generated_query(of, c, None))
-        others = {t: columns.rows(np.isin(columns.times, partial[t].times)) for t, columns in others.items()}
+        others = {t: columns.rows(np.isin(columns.times, incomplete[t].times)) for t, columns in others.items()}
         asked = [replace(c, values=()) for c in chosen if len(others[c.timeframe])]
         mended = dict(aggregated)
-        for timeframe, own in (await self._counted_minutes(asked)).items():
+        counted = await self._query_rolled_up(asked, "aggregate", minutes_query)
+        for timeframe, own in counted.items():
             better = others[timeframe]
             place = np.searchsorted(own.times, better.times)
             better = better.rows(better.weights > np.append(own.weights, 0)[place])
@@ -200,7 +203,8 @@ class CandleReader:
         reach = 1
         while left:
             near = [_reaching_back(chosen, reach) for chosen in left]
-            found |= await self._roll_up(near, only_seconds=only_seconds)
+            roll_up = partial(generated_query, only_seconds=only_seconds)
+            found |= await self._query_rolled_up(near, "generated", roll_up)
             left = [
                 chosen
                 for chosen, tried in zip(left, near, strict=True)
@@ -221,29 +225,23 @@ class CandleReader:
         earliest = chosen.timeframe.floor(first.min().item().replace(tzinfo=UTC))
         return replace(chosen, ranges=not_before(chosen.ranges, earliest))
 
-    async def _counted_minutes(self, wanted: Sequence[CandleSelection]) -> Found:
-        if not wanted:
-            return {}
-        rolled_up = await self._rolled_up()
-        return await self._query(wanted, "aggregate", lambda of, c: minutes_query(of, c, rolled_up))
-
-    async def _roll_up(self, wanted: Sequence[CandleSelection], *, only_seconds: bool) -> Found:
-        rolled_up = await self._rolled_up()
-        return await self._query(
-            wanted, "generated", lambda of, c: generated_query(of, c, rolled_up, only_seconds=only_seconds)
-        )
-
-    async def _forming(self, wanted: Sequence[CandleSelection]) -> Found:
-        if not wanted:
-            return {}
-        rolled_up = await self._rolled_up()
-        return await self._query(wanted, "forming", lambda of, c: forming_query(of, c, rolled_up))
-
     async def _rolled_up(self) -> RolledUp:
         """Return what the aggregates hold; the same throughout one read."""
         if self._known is None:
             self._known = await read_rolled_up(self._conn, *self._hull)
         return self._known
+
+    async def _query_rolled_up(
+        self,
+        wanted: Sequence[CandleSelection],
+        origin: str,
+        query: Callable[[Instrument, CandleSelection, RolledUp], str],
+    ) -> Found:
+        """Do as `_query` with a query that depends on what the aggregates hold."""
+        if not wanted:
+            return {}
+        rolled_up = await self._rolled_up()
+        return await self._query(wanted, origin, lambda of, c: query(of, c, rolled_up))
 
     async def _query(
         self,
