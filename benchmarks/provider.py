@@ -19,15 +19,15 @@ import cProfile
 import pstats
 import random
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import event, text
 
 from benchmarks.harness import SYMBOL, benchmark_engine
+from benchmarks.made_market import END, compress, fill
 from datalayer.cache import DataCacheManager
-from datalayer.db.aggregates import AGGREGATES
 from datalayer.domain.candle import Candle
 from datalayer.domain.imbalances import OrderBookImbalances
 from datalayer.domain.indicators import Atr, BollingerBands, Ema, Macd, Rsi
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from datalayer.domain.inference_frame import InferenceDataFrame
 
-END = datetime(2024, 9, 1, tzinfo=UTC)
 INDICATORS = (Ema(20), Rsi(14), Atr(14), Macd(), BollingerBands())
 LEVELS = np.arange(20.0)
 BOOKS_PER_SECOND = 10
@@ -55,50 +54,18 @@ FEATURES += [
     "volume_imbalance_60s",
 ]
 
-SECONDS = """
-    INSERT INTO candles (instrument_id, timeframe, ts, open, high, low, close, volume, trade_count)
-    SELECT i.id, 1, ts, 6000000 + n % 977, 6000990, 5999900, 6000000 + n % 983, n % 100000, n % 50
-    FROM instruments AS i, generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz), INTERVAL '1 second')
-        WITH ORDINALITY AS seconds (ts, n) WHERE ts < CAST(:end AS timestamptz)
-"""
-BOOKS = """
-    INSERT INTO order_books (instrument_id, ts, bid_prices, bid_sizes, ask_prices, ask_sizes, best_bid, best_ask,
-        bid_volume, ask_volume, last_update_id)
-    SELECT i.id, CAST(:end AS timestamptz) - n * INTERVAL '500 ms',
-        ARRAY(SELECT 6000000 - level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level + n % 7 FROM generate_series(0, 19) AS level),
-        ARRAY(SELECT 6000001 + level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level FROM generate_series(0, 19) AS level),
-        6000000, 6000001, 20190 + 20 * (n % 7), 20190, n
-    FROM instruments AS i, generate_series(1, :books) AS n
-"""
 IMBALANCES = """
     INSERT INTO order_book_imbalances (instrument_id, ts, book_imbalance_1s)
     SELECT instrument_id, ts, 0.25 FROM order_books
 """
 
 
-async def fill(engine: AsyncEngine, rows: int) -> None:
-    """Store so many 1s candles up to `END`, of which the aggregates make all others, and half a day of order books."""
-    end, week = END, int(timedelta(days=7).total_seconds())
-    while rows > 0:
-        seconds = min(rows, week)
-        start = end - timedelta(seconds=seconds)
-        async with engine.begin() as conn:
-            await conn.execute(text(SECONDS), {"start": start, "end": end})
-        end, rows = start, rows - seconds
+async def store(engine: AsyncEngine, rows: int) -> None:
+    """Store so many 1s candles, half a day of order books, and imbalances at each."""
+    await fill(engine, rows, 86_400)
     async with engine.begin() as conn:
-        await conn.execute(text(BOOKS), {"end": END, "books": 86_400})
         await conn.execute(text(IMBALANCES))
-        await conn.execute(text("ANALYZE candles, order_books, order_book_imbalances"))
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        for family in AGGREGATES.values():
-            for aggregate in family:
-                await conn.execute(
-                    text(f"CALL refresh_continuous_aggregate('{aggregate.name}', NULL, '{END:%Y-%m-%d}')")
-                )
-        for name in ("candles", "order_books"):
-            chunks = f"SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('{name}') AS c"
-            await conn.execute(text(chunks))
-        await conn.execute(text("VACUUM ANALYZE"))
+    await compress(engine, ("candles", "order_books"))
 
 
 class Feed:
@@ -214,7 +181,7 @@ async def main() -> None:
     chosen = parser.parse_args()
     rows, runs = (100_000, 3) if chosen.quick else (chosen.rows, chosen.runs)
     async with benchmark_engine() as engine:
-        await fill(engine, rows)
+        await store(engine, rows)
         past = await historical(engine, runs)
         found = await live(engine, runs, Feed())
         print(f"\n{rows:,} 1s candles in the database\n")

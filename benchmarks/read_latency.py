@@ -15,15 +15,15 @@ import argparse
 import asyncio
 import statistics
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.harness import SYMBOL, benchmark_engine
-from datalayer.db.aggregates import AGGREGATES, refresh_aggregates
+from benchmarks.made_market import END, compress, fill
 from datalayer.db.copy_transfer import driver_connection
 from datalayer.domain.timeframe import Timeframe
 from datalayer.models.order_books import OrderBook
@@ -35,55 +35,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 OTHERS = ("ETH/USDT", "SOL/USDT", "XRP/USDT")
-END = datetime(2024, 9, 1, tzinfo=UTC)
 MINUTE = END - timedelta(minutes=1)
 BOOKS = 172_800
-CANDLES = """
-    INSERT INTO candles (instrument_id, timeframe, ts, open, high, low, close, volume, trade_count)
-    SELECT i.id, 1, ts, 6000000 + n % 977, 6000990, 5999900, 6000000 + n % 983, n % 100000, n % 50
-    FROM instruments AS i, generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz), INTERVAL '1 second')
-        WITH ORDINALITY AS seconds (ts, n) WHERE ts < CAST(:end AS timestamptz)
-"""
-BOOK_ROWS = """
-    INSERT INTO order_books (instrument_id, ts, bid_prices, bid_sizes, ask_prices, ask_sizes, best_bid, best_ask,
-        bid_volume, ask_volume, last_update_id)
-    SELECT i.id, CAST(:end AS timestamptz) - n * INTERVAL '500 ms',
-        ARRAY(SELECT 6000000 - level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level + n % 7 FROM generate_series(0, 19) AS level),
-        ARRAY(SELECT 6000001 + level FROM generate_series(0, 19) AS level), ARRAY(SELECT 1000 + level FROM generate_series(0, 19) AS level),
-        6000000, 6000001, 20190 + 20 * (n % 7), 20190, n
-    FROM instruments AS i, generate_series(1, :books) AS n WHERE i.symbol = :symbol
-"""
-
-
-async def fill(engine: AsyncEngine, rows: int) -> None:
-    symbols = (SYMBOL, *OTHERS)
-    async with engine.begin() as conn:
-        for symbol in symbols:
-            await InstrumentRepository(conn).ensure(symbol, 2, 6)
-    left, day = rows // len(symbols), timedelta(days=7)
-    end = END
-    while left > 0:
-        seconds = min(left, int(day.total_seconds()))
-        async with engine.begin() as conn:
-            await conn.execute(text(CANDLES), {"start": end - timedelta(seconds=seconds), "end": end})
-        end, left = end - timedelta(seconds=seconds), left - seconds
-    async with engine.begin() as conn:
-        await conn.execute(text(BOOK_ROWS), {"end": END, "books": BOOKS, "symbol": SYMBOL})
-        await conn.execute(text("ANALYZE candles, order_books"))  # refreshing by a bad plan takes minutes
-    for family in AGGREGATES:
-        await refresh_aggregates(engine, family, end, END)
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        await conn.execute(text("VACUUM ANALYZE"))
-
-
-async def compress(engine: AsyncEngine) -> None:
-    names = ["candles", "order_books", *(a.name for family in AGGREGATES.values() for a in family)]
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        for name in names:
-            await conn.execute(
-                text(f"SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('{name}') AS c")
-            )
-        await conn.execute(text("VACUUM ANALYZE"))
 
 
 async def aligned_by_hand(conn: AsyncConnection, instrument_id: int) -> pd.DataFrame:
@@ -173,7 +126,10 @@ async def main() -> None:
     print("| stored 1s candles | read | median ms | p95 ms |\n|---|---|---:|---:|")
     for rows in sizes:
         async with benchmark_engine() as engine:
-            await fill(engine, rows)
+            async with engine.begin() as conn:
+                for symbol in OTHERS:
+                    await InstrumentRepository(conn).ensure(symbol, 2, 6)
+            await fill(engine, rows // (1 + len(OTHERS)), BOOKS)
             for state in ("as written", "compressed"):
                 if state == "compressed":
                     await compress(engine)

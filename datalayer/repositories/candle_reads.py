@@ -185,7 +185,9 @@ class CandleReader:
             if len(columns)
         ]
         others = await self._query(chosen, "generated", lambda of, c: generated_query(of, c, None))
-        others = {t: columns.rows(np.isin(columns.times, incomplete[t].times)) for t, columns in others.items()}
+        others = {
+            t: columns.rows(np.isin(columns.times, incomplete[t].times)) for t, columns in others.items()
+        }
         asked = [replace(c, values=()) for c in chosen if len(others[c.timeframe])]
         mended = dict(aggregated)
         counted = await self._query_rolled_up(asked, "aggregate", minutes_query)
