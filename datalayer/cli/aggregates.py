@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from datalayer.cli.progress import progress_bar
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.repositories.dirty_ranges import DirtyRangeRepository, DirtySpan
@@ -20,6 +20,8 @@ from datalayer.repositories.refresher import AggregateRefresher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.progress import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,7 +83,7 @@ async def _dirty(settings: Settings) -> list[DirtySpan]:
 
 async def _refresh(settings: Settings, *, audit: bool) -> RefreshReport:
     async with DatabaseConnectionManager(settings.for_maintenance()) as database:
-        with _bar() as bar:
+        with progress_bar() as bar:
             return await AggregateRefresher(database.engine, on_progress=_Shown(bar)).run(audit=audit)
 
 
@@ -89,11 +91,6 @@ async def _serve(settings: Settings, interval_s: float) -> None:
     async with DatabaseConnectionManager(settings.for_maintenance()) as database:
         refresher = AggregateRefresher(database.engine, on_progress=lambda step: typer.echo(_step(step)))
         await refresher.serve(interval_s=interval_s)
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 class _Shown:

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from datalayer.cli.progress import progress_bar
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.errors import InvalidInputError
@@ -22,6 +22,8 @@ from datalayer.rollout.manager import DataMigrationManager
 from datalayer.rollout.report_text import markdown, write_report
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from datalayer.rollout.ledger import LedgerRun
     from datalayer.rollout.migration_report import MigrationReport
     from datalayer.rollout.piece_writer import ConflictPolicy
@@ -144,7 +146,7 @@ async def _run(
     settings: Settings, folder: Path, zone: tzinfo, on_conflict: ConflictPolicy, reports: Path | None
 ) -> MigrationReport:
     async with DatabaseConnectionManager(settings.for_maintenance()) as database:
-        with _bar() as bar:
+        with progress_bar() as bar:
             manager = DataMigrationManager(
                 database, folder, naive_zone=zone, on_conflict=on_conflict, on_progress=_Shown(bar)
             )
@@ -155,7 +157,7 @@ async def _run(
 async def _verify(settings: Settings, run_id: int, zone: tzinfo, reports: Path | None) -> MigrationReport:
     async with DatabaseConnectionManager(settings.for_maintenance()) as database:
         found = await _get(database, run_id)
-        with _bar() as bar:
+        with progress_bar() as bar:
             manager = DataMigrationManager(
                 database, Path(found.folder), naive_zone=zone, on_progress=_Shown(bar)
             )
@@ -200,11 +202,6 @@ async def _written(
     if folder is not None and report.run is not None:
         await write_report(database.engine, report, folder)
     return report
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 class _Shown:

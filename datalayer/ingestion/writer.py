@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -38,7 +39,7 @@ _FEWEST_ROWS: Final = 100
 _FIRST_PAUSE_S: Final = 0.5
 
 
-class LaneWriter:
+class LaneWriter(ABC):
     """Takes events from a lane, in order, and settles them.
 
     A batch is one transaction. What fails for a passing reason, or for one that somebody has to mend (a missing table, a
@@ -90,13 +91,13 @@ class LaneWriter:
             self.on_settled(self.lane.settled)
             self._recovered()
 
+    @abstractmethod
     async def write(self, payloads: Sequence[bytes]) -> WriteCounts:
         """Write a batch in a transaction of its own, and return what became of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def quarantine(self, payload: bytes, reason: RejectReason) -> None:
         """Send one event to quarantine."""
-        raise NotImplementedError
 
     async def _settle(self, payloads: Sequence[bytes]) -> None:
         started = monotonic()
