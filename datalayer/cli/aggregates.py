@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from datalayer.cli.database import database_settings
 from datalayer.cli.progress import progress_bar
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
@@ -37,7 +38,7 @@ _UNCUT_WIDTH: Final = 200  # one line a range, for people and for grep
 def dirty() -> None:
     """List the ranges that are to be refreshed. Until they are, the aggregates may be wrong there."""
     table = Table("rows of", "from (UTC)", "to (UTC)", "recorded (UTC)", box=None)
-    for span in asyncio.run(_dirty(_settings())):
+    for span in asyncio.run(_dirty(database_settings())):
         table.add_row(span.family, _text(span.start), _text(span.end), _text(span.recorded_at))
     Console(width=_UNCUT_WIDTH).print(table)
 
@@ -58,7 +59,7 @@ def refresh(
     It may be interrupted at any moment, and goes on where it was. What the source has lost, to retention say, is kept in
     the aggregates and named here.
     """
-    settings = _settings()
+    settings = database_settings()
     if every is not None:
         with suppress(KeyboardInterrupt):
             asyncio.run(_serve(settings, every))
@@ -68,12 +69,6 @@ def refresh(
         typer.echo(line)
     if report.is_busy or report.unfinished:
         raise typer.Exit(NOT_DONE)
-
-
-def _settings() -> Settings:
-    settings = Settings.load()
-    settings.require_url()
-    return settings
 
 
 async def _dirty(settings: Settings) -> list[DirtySpan]:

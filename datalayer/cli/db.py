@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from datalayer.cli.database import database_settings
 from datalayer.config import Settings, redact
 from datalayer.db import migrations
 from datalayer.db.connection import DatabaseConnectionManager
@@ -78,8 +79,7 @@ def downgrade(
     deploy_wait_s: DeployWait = _DEFAULTS.deploy_wait_s,
 ) -> None:
     """Take the schema back. Lists the tables with data that would be dropped, and stops there without --yes."""
-    settings = Settings.load()
-    settings.require_url()
+    settings = database_settings()
     losses = asyncio.run(list_losses(settings, revision))
     if losses and not yes:
         typer.echo("this would drop data:\n" + "\n".join(f"  {loss}" for loss in losses), err=True)

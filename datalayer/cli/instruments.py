@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from datalayer.cli.database import database_settings
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.repositories.instruments import InstrumentRepository
@@ -28,8 +29,7 @@ _MOST_DIGITS = 18
 @app.command(name="list")
 def list_() -> None:
     """List all instruments with their scales."""
-    settings = Settings.load()
-    settings.require_url()
+    settings = database_settings()
     table = Table("id", "symbol", "price scale", "size scale", box=None)
     for found in asyncio.run(_all(settings)):
         table.add_row(str(found.id), found.symbol, str(found.price_scale), str(found.size_scale))
@@ -39,8 +39,7 @@ def list_() -> None:
 @app.command()
 def show(symbol: Symbol) -> None:
     """Show one instrument, with what the exchange says of it."""
-    settings = Settings.load()
-    settings.require_url()
+    settings = database_settings()
     typer.echo(json.dumps(asyncio.run(_one(settings, symbol)), indent=2))
 
 
@@ -66,8 +65,7 @@ def widen(
     if price_scale is None and size_scale is None:
         msg = "give --price-scale, --size-scale or both"
         raise typer.BadParameter(msg)
-    settings = Settings.load()
-    settings.require_url()
+    settings = database_settings()
     typer.echo(_told(asyncio.run(_widen(settings, symbol, price_scale, size_scale, lock_timeout_s))))
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from datalayer.cli.database import database_settings
 from datalayer.cli.progress import progress_bar
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
@@ -54,7 +55,7 @@ Reports = Annotated[
 @app.command()
 def plan(folder: Folder, *, naive_zone: Zone = "UTC") -> None:
     """Show what would be taken, and what not and why; writes nothing."""
-    for line in asyncio.run(_plan(_settings(), folder, _zone(naive_zone))).lines():
+    for line in asyncio.run(_plan(database_settings(), folder, _zone(naive_zone))).lines():
         typer.echo(line)
 
 
@@ -74,14 +75,14 @@ def run(
     if on_conflict not in {"keep", "prefer_file", "fail"}:
         msg = "--on-conflict is keep, prefer_file or fail"
         raise typer.BadParameter(msg)
-    _tell(asyncio.run(_run(_settings(), folder, _zone(naive_zone), on_conflict, report)))  # type: ignore[arg-type]
+    _tell(asyncio.run(_run(database_settings(), folder, _zone(naive_zone), on_conflict, report)))  # type: ignore[arg-type]
 
 
 @app.command(name="list")
 def list_() -> None:
     """List the runs."""
     table = Table("run", "state", "began (UTC)", "stored rows", "folder", box=None)
-    for found in asyncio.run(_runs(_settings())):
+    for found in asyncio.run(_runs(database_settings())):
         began = f"{found.started_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(str(found.id), found.state, began, found.on_conflict, found.folder)
     Console(width=_UNCUT_WIDTH).print(table)
@@ -90,7 +91,7 @@ def list_() -> None:
 @app.command()
 def verify(run_id: Run, *, naive_zone: Zone = "UTC", report: Reports = None) -> None:
     """Compare every row of a run's files with the database once more."""
-    _tell(asyncio.run(_verify(_settings(), run_id, _zone(naive_zone), report)))
+    _tell(asyncio.run(_verify(database_settings(), run_id, _zone(naive_zone), report)))
 
 
 @app.command()
@@ -98,27 +99,21 @@ def rollback(
     run_id: Run, *, file: Annotated[str | None, typer.Option(help="Only this file of the run.")] = None
 ) -> None:
     """Take out exactly what a run brought; what was there before, came in since or was changed since stays."""
-    for path, undone in asyncio.run(_rollback(_settings(), run_id, file)).items():
+    for path, undone in asyncio.run(_rollback(database_settings(), run_id, file)).items():
         typer.echo(f"{path}: {undone}")
 
 
 @app.command()
 def archive(run_id: Run, to: Annotated[Path, typer.Option(help="Folder of archives.")]) -> None:
     """Move the files of a run that is done and verified away, with a manifest of their hashes."""
-    typer.echo(f"archived: {asyncio.run(_archive(_settings(), run_id, to))}")
+    typer.echo(f"archived: {asyncio.run(_archive(database_settings(), run_id, to))}")
 
 
 @app.command()
 def restore(run_id: Run, manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """Move the files of a manifest back to where they were."""
-    for path in asyncio.run(_restore(_settings(), run_id, manifest)):
+    for path in asyncio.run(_restore(database_settings(), run_id, manifest)):
         typer.echo(path)
-
-
-def _settings() -> Settings:
-    settings = Settings.load()
-    settings.require_url()
-    return settings
 
 
 def _zone(name: str) -> tzinfo:

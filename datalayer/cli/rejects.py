@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from datalayer.cli.database import database_settings
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.repositories.reject_retry import retry_rejects
@@ -47,14 +48,14 @@ def list_(
 ) -> None:
     """List records in quarantine, oldest first."""
     wanted = RejectFilter(status=_status(status), kind=kind, symbol=symbol, rule=rule)
-    found = asyncio.run(_list(_settings(), wanted, after, limit))
+    found = asyncio.run(_list(database_settings(), wanted, after, limit))
     Console(width=_UNCUT_WIDTH, markup=False).print(_table(found))
 
 
 @app.command()
 def show(reject_id: Annotated[int, typer.Argument(metavar="ID", help="Number of the record.")]) -> None:
     """Show one record with all that was kept of it."""
-    found = asyncio.run(_get(_settings(), reject_id))
+    found = asyncio.run(_get(database_settings(), reject_id))
     for name in found.__slots__:
         value = getattr(found, name)
         if name != "payload" and value is not None:
@@ -76,7 +77,7 @@ def retry(
         msg = "give the numbers of records, or --all"
         raise typer.BadParameter(msg)
     wanted = RejectFilter(ids=tuple(ids) if ids else None, kind=kind, symbol=symbol, rule=rule)
-    stored, refused = asyncio.run(_retry(_settings(), wanted))
+    stored, refused = asyncio.run(_retry(database_settings(), wanted))
     typer.echo(f"{stored:,} stored")
     for name, count in refused.most_common():
         typer.echo(f"{count:,} still refused by the rule {name}")
@@ -87,13 +88,7 @@ def retry(
 @app.command()
 def discard(ids: Ids) -> None:
     """Mark records as thrown away; they stay in the table, and are not sent in again."""
-    typer.echo(f"{asyncio.run(_discard(_settings(), ids)):,} discarded")
-
-
-def _settings() -> Settings:
-    settings = Settings.load()
-    settings.require_url()
-    return settings
+    typer.echo(f"{asyncio.run(_discard(database_settings(), ids)):,} discarded")
 
 
 def _status(text: str) -> RejectStatus | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from datalayer.config import Settings
+from datalayer.cli.database import database_settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.errors import RolloutRefusedError
 from datalayer.rollout.manager import DataMigrationManager
@@ -57,8 +57,7 @@ def back(folder: Folder) -> None:
 def _run(
     folder: Path, archive: Path | None, min_reads: int, action: Callable[[Rollout], Awaitable[Any]]
 ) -> Any:
-    settings = Settings.load()
-    settings.require_url()
+    settings = database_settings()
 
     async def run() -> Any:
         async with DatabaseConnectionManager(settings.for_maintenance()) as database:
