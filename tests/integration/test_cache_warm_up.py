@@ -14,6 +14,7 @@ from datalayer.cache import CacheSettings, DataCacheManager
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 from datalayer.repositories import CandleRepository, InstrumentRepository
+from tests.fake_clock import Clock
 from tests.integration.test_cache_is_the_database import assert_same_candles
 
 if TYPE_CHECKING:
@@ -53,14 +54,6 @@ def market(
         },
         index=index,
     )
-
-
-class Clock:
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 async def stored_answer(

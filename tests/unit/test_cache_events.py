@@ -22,22 +22,16 @@ from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Side, Trade
 from datalayer.errors import InvalidInputError
+from tests.fake_clock import Clock
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 START = datetime(2024, 8, 8, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 
 
-class Clock:
-    now = START
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture
@@ -64,7 +58,7 @@ def imbalances(ms: int, *values: float) -> OrderBookImbalances:
 def test_trades_are_those_of_the_window_by_time_and_id_each_once(
     put_in: list[tuple[int, int]], now_ms: int
 ) -> None:
-    clock = Clock()
+    clock = Clock(START)
     cache = DataCacheManager(clock=clock)
     expected: dict[tuple[int, int], Trade] = {}
     for number, (ms, trade_id) in enumerate(put_in):

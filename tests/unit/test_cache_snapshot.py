@@ -19,22 +19,16 @@ from datalayer.domain.order_book import OrderBook
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Side, Trade
 from datalayer.errors import InvalidInputError
+from tests.fake_clock import Clock
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 START = datetime(2024, 8, 8, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-class Clock:
-    now = START
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from datalayer.domain.candle import Candle
 from datalayer.domain.order_book import OrderBook
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Trade
+from tests.fake_clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,13 +26,6 @@ BTC = "BTC/USDT"
 START = datetime(2024, 8, 8, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 SECONDS = 3_000
-
-
-class Clock:
-    now = START
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 def second(number: int, extra: float = 0.0) -> Candle:
@@ -50,7 +44,7 @@ def _switch_often() -> Iterator[None]:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from datalayer.cache import DataCacheManager
+from tests import fake_clock
 
 if TYPE_CHECKING:
     from datalayer.cache import CacheSettings
 
 
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
+class Clock(fake_clock.Clock):
+    """A clock that makes caches which follow it."""
 
     def cache(self, settings: CacheSettings | None = None) -> DataCacheManager:
         return DataCacheManager(settings, clock=self)
