@@ -15,6 +15,7 @@ from datalayer.cli import app
 from datalayer.db.connection import create_engine
 from datalayer.errors import ConfigurationError
 from tests.late_rows import seconds, write_books, write_candles
+from tests.shell import shell_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,10 +31,7 @@ NOT_DONE = 3
 
 @pytest.fixture
 def cli(settings: Settings) -> CliRunner:
-    url = settings.require_url().render_as_string(hide_password=False)
-    return CliRunner(
-        env={"DATALAYER_DATABASE_URL": url, "DATALAYER_DATABASE_SCHEMA": settings.database_schema}
-    )
+    return shell_on(settings)
 
 
 def call(cli: CliRunner, *arguments: str, exit_code: int = 0) -> list[str]:

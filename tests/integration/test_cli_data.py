@@ -16,6 +16,7 @@ from datalayer.domain.validation import DataValidator
 from datalayer.errors import ConfigurationError, InvalidInputError, ScaleError
 from datalayer.repositories import InstrumentRepository, TradeRepository
 from datalayer.repositories.rejects import RejectRepository
+from tests.shell import shell_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,10 +31,7 @@ STILL_REFUSED = 3
 
 @pytest.fixture
 def cli(settings: Settings) -> CliRunner:
-    url = settings.require_url().render_as_string(hide_password=False)
-    return CliRunner(
-        env={"DATALAYER_DATABASE_URL": url, "DATALAYER_DATABASE_SCHEMA": settings.database_schema}
-    )
+    return shell_on(settings)
 
 
 def call(cli: CliRunner, *arguments: str, exit_code: int = 0) -> str:

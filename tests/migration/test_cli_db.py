@@ -14,6 +14,7 @@ from datalayer.db import migrations
 from datalayer.db.connection import create_engine
 from datalayer.errors import ConfigurationError, MigrationError
 from tests.sample_rows import fill_every_table
+from tests.shell import shell_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,10 +29,7 @@ NOT_AS_WANTED = 3
 
 @pytest.fixture
 def cli(empty_schema: Settings) -> CliRunner:
-    url = empty_schema.require_url().render_as_string(hide_password=False)
-    return CliRunner(
-        env={"DATALAYER_DATABASE_URL": url, "DATALAYER_DATABASE_SCHEMA": empty_schema.database_schema}
-    )
+    return shell_on(empty_schema)
 
 
 def call(cli: CliRunner, *arguments: str, exit_code: int = 0) -> str:

@@ -6,24 +6,23 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 from datalayer.cli import app
 from datalayer.errors import InvalidInputError
 from tests.cache_folders import real_candles, write_file
+from tests.shell import shell_on
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from typer.testing import CliRunner
 
     from datalayer.config import Settings
 
 
 @pytest.fixture
 def cli(settings: Settings) -> CliRunner:
-    url = settings.require_url().render_as_string(hide_password=False)
-    return CliRunner(
-        env={"DATALAYER_DATABASE_URL": url, "DATALAYER_DATABASE_SCHEMA": settings.database_schema}
-    )
+    return shell_on(settings)
 
 
 def call(cli: CliRunner, *arguments: str, exit_code: int = 0) -> str:
