@@ -17,6 +17,7 @@ from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.deploy_lock import deploy_lock
 from datalayer.db.migration_run import (
     MigrationLimits,
+    give_rights,
     limit_transactions,
     prepare_schema,
     release_limits,
@@ -58,6 +59,7 @@ def run_on(connection: Connection, schema: str) -> None:
         transaction_per_migration=True,
         version_table_schema=schema,
         include_name=own_names(connection, schema),
+        on_version_apply=lambda **_: give_rights(connection, schema),
     )
     limit_transactions(connection, limits)
     with context.begin_transaction():

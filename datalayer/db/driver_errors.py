@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from datalayer.db.sqlstate import UNAVAILABLE, UNDEFINED_TABLE, connection_is_unusable, reason_of, sqlstate_of
+from datalayer.db.sqlstate import UNAVAILABLE, advised, connection_is_unusable, reason_of, sqlstate_of
 from datalayer.errors import DatabaseError, DatabaseUnavailableError
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def _translated(exc: Exception, reason: str, sqlstate: str | None) -> DatabaseEr
     original = getattr(getattr(exc, "orig", None), "__cause__", None) or exc
     constraint: str | None = getattr(original, "constraint_name", None)
     message = reason if not constraint or constraint in reason else f"{reason} (constraint {constraint})"
-    if sqlstate == UNDEFINED_TABLE:
-        message += "; is the schema deployed in this database (datalayer db upgrade), and DATALAYER_DATABASE_SCHEMA its name?"
+    message = advised(message, sqlstate)
     if sqlstate.startswith(UNAVAILABLE) if sqlstate else _lost(exc, original):
         return DatabaseUnavailableError(message, sqlstate)
     return DatabaseError(message, sqlstate)

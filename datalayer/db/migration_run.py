@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import event, text
+from sqlalchemy import event, inspect, text
 
 from datalayer.db.deploy_lock import lock_key
 from datalayer.db.driver_connect import search_path
+from datalayer.db.roles import rights_sql
 from datalayer.db.server_gate import check_server, offline_gate
 from datalayer.errors import InvalidInputError
-from datalayer.timescale.quoting import identifier
+from datalayer.timescale.quoting import identifier, literal, statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +59,9 @@ def prepare_schema(conn: Connection, schema: str) -> None:
         UnsupportedServerError: nothing was changed.
     """
     check_server(conn)
-    if schema != "public":
-        with conn.begin():
-            conn.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
+    with conn.begin():  # a role that owns nothing but its schema may not create any, not even if it exists
+        if not inspect(conn).has_schema(schema):
+            conn.exec_driver_sql(f"CREATE SCHEMA {identifier(schema)}")
 
 
 def limit_transactions(conn: Connection, limits: MigrationLimits) -> None:
@@ -90,7 +91,10 @@ def release_limits(conn: Connection) -> None:
 def script_head(schema: str, limits: MigrationLimits) -> str:
     """Return what a script for psql starts with: stop at errors, the gate, the lock, the schema."""
     settings = "\n".join(f"SET {name} = {ms};" for name, ms in _timeouts(limits, unlimited=False).items())
-    create = "" if schema == "public" else f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)};\n"
+    name = identifier(schema)
+    create = (
+        f"SELECT {literal(f'CREATE SCHEMA {name}')} WHERE to_regnamespace({literal(name)}) IS NULL \\gexec\n"
+    )
     return f"""\
 -- Run by: psql --file=this-file  (it stops at the first error; each revision is one transaction)
 \\set ON_ERROR_STOP on
@@ -103,7 +107,12 @@ SELECT pg_advisory_lock({lock_key(schema)});
 
 def script_tail(schema: str) -> str:
     """Return what a script for psql ends with."""
-    return f"SELECT pg_advisory_unlock({lock_key(schema)});\n"
+    return f"{rights_sql(schema)}SELECT pg_advisory_unlock({lock_key(schema)});\n"
+
+
+def give_rights(conn: Connection, schema: str) -> None:
+    """Give the roles their rights on what a revision has brought, in its transaction."""
+    conn.execute(statement(rights_sql(schema)))
 
 
 def _timeouts(limits: MigrationLimits, *, unlimited: bool) -> dict[str, str]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.deploy_lock import deploy_lock
 from datalayer.db.migration_run import MigrationLimits
-from datalayer.db.sqlstate import reason_of, sqlstate_of
+from datalayer.db.sqlstate import advised, reason_of, sqlstate_of
 from datalayer.errors import MigrationError
 
 if TYPE_CHECKING:
@@ -262,8 +262,11 @@ def _current(connection: Connection, schema: str) -> str | None:
 
 
 def _failure(error: DBAPIError, reached: str | None) -> MigrationError:
-    msg = f"the revision after {reached or 'base'} failed and was rolled back; the database is at {reached or 'base'}: {reason_of(error)}"
-    return MigrationError(msg, sqlstate_of(error))
+    sqlstate = sqlstate_of(error)
+    reason = advised(reason_of(error), sqlstate)
+    at = reached or "base"
+    msg = f"the revision after {at} failed and was rolled back; the database is at {at}: {reason}"
+    return MigrationError(msg, sqlstate)
 
 
 def _single(down_revision: str | list[str] | tuple[str, ...] | None) -> str | None:

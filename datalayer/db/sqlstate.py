@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from datalayer.db.role_names import MIGRATE, READ, WRITE
+
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
@@ -14,6 +16,16 @@ READ_ONLY: Final = "25006"
 SERIALIZATION_FAILURE: Final = "40001"
 DEADLOCK: Final = "40P01"
 UNDEFINED_TABLE: Final = "42P01"
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+
+_ADVICE: Final = {
+    UNDEFINED_TABLE: "is the schema deployed in this database (datalayer db upgrade), and DATALAYER_DATABASE_SCHEMA its name?",
+    INSUFFICIENT_PRIVILEGE: (
+        f"the user of DATALAYER_DATABASE_URL may not do this: reading needs the role {READ}, writing {WRITE}, and whatever is "
+        f"for the owner of a table alone, such as refreshing aggregates, a migration or its rollback, {MIGRATE}; "
+        "GRANT it that role, or run this as a user who has it (datalayer db roles makes them)"
+    ),
+}
 
 
 def sqlstate_of(error: DBAPIError) -> str | None:
@@ -26,6 +38,11 @@ def reason_of(error: DBAPIError) -> str:
     cause = getattr(error.orig, "__cause__", None) or error.orig
     hint = getattr(cause, "hint", None)
     return f"{cause} ({hint})" if hint else str(cause)
+
+
+def advised(reason: str, sqlstate: str | None) -> str:
+    """Return the server's words with what to do about them, where the same is to be done whatever was tried."""
+    return f"{reason}; {_ADVICE[sqlstate]}" if sqlstate in _ADVICE else reason
 
 
 def connection_is_unusable(sqlstate: str | None) -> bool:
