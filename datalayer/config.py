@@ -82,12 +82,33 @@ def redact(url: str | URL) -> str:
     return parsed.set(query=dict.fromkeys(parsed.query, "***")).render_as_string(hide_password=True)
 
 
+def read_secret(file: Path) -> str:
+    """Return what a file holds, without the line break at its end.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not one line of text; never says what it holds.
+    """
+    try:
+        secret = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except OSError as exc:
+        msg = f"{file} cannot be read ({exc.strerror}); the user of this process needs the right to"
+        raise ConfigurationError(msg) from exc
+    except UnicodeDecodeError:
+        secret = ""  # the cause would quote it
+    if not secret or not secret.isprintable():
+        msg = f"{file} must hold the password alone, as one line of text in UTF-8"
+        raise ConfigurationError(msg)
+    return secret
+
+
 class Settings(BaseSettings):
     """What an installation can set, each by the environment variable `DATALAYER_<NAME>`.
 
     Attributes:
         database_url: address of the database; see `parse_database_url` for its forms. None: interactive use falls back
             to the embedded database in `embedded_dir`, unattended use refuses to start.
+        database_password_file: file that holds the password alone, in one line, so that it is in no address and no
+            environment: a secret of a container, or a credential of systemd. It is read anew for each pool.
         database_schema: PostgreSQL schema that holds the tables.
         pool_min_size: connections made when the database is opened, so that the first callers need not wait.
         pool_max_size: most connections at a time; those once made stay open.
@@ -115,6 +136,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DATALAYER_", frozen=True, extra="forbid")
 
     database_url: SecretStr | None = None
+    database_password_file: FilePath | None = None
     database_schema: str = Field(default="public", min_length=1, max_length=63)
     pool_min_size: int = Field(default=1, ge=0)
     pool_max_size: int = Field(default=10, ge=1)
@@ -139,6 +161,25 @@ class Settings(BaseSettings):
     def _url_parses(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _completes_the_address(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (
+            value is None or "database_url" not in info.data
+        ):  # an address that cannot be parsed is told of already
+            return value
+        if info.data["database_url"] is None:
+            msg = "belongs to an address; set DATALAYER_DATABASE_URL"
+            raise ValueError(msg)
+        url = parse_database_url(info.data["database_url"].get_secret_value())
+        if url.drivername == EMBEDDED_SCHEME or url.password is not None or "password" in url.query:
+            msg = (
+                "would not be used; give an address of a server in DATALAYER_DATABASE_URL, without a password"
+            )
+            raise ValueError(msg)
+        read_secret(value)
         return value
 
     @field_validator("pool_max_size")
@@ -179,8 +220,15 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> URL | None:
-        """The parsed `database_url`, or None when nobody wrote one down."""
-        return None if self.database_url is None else parse_database_url(self.database_url.get_secret_value())
+        """The parsed `database_url`, with the password of its file, or None when nobody wrote one down."""
+        if self.database_url is None:
+            return None
+        url = parse_database_url(self.database_url.get_secret_value())
+        return (
+            url
+            if self.database_password_file is None
+            else url.set(password=read_secret(self.database_password_file))
+        )
 
     @property
     def embedded_notice(self) -> str:
@@ -195,7 +243,9 @@ class Settings(BaseSettings):
         if url is None and self.database_url is not None:
             return self
         address = url or embedded_address(self.embedded_dir)
-        return self.load(**{**self.model_dump(), "database_url": address})
+        parse_database_url(address)
+        # The password that was configured is for the server that was configured.
+        return self.model_copy(update={"database_url": SecretStr(address), "database_password_file": None})
 
     def for_maintenance(self) -> Settings:
         """Return settings for what has limits of its own and holds locks of its session, as migrations do.
