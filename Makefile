@@ -41,6 +41,7 @@ lock: ## resolve requirements/ anew from pyproject.toml
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet uv
 	$(LOCK) --extra embedded --extra plot --group demo -o requirements/demo.txt
+	$(LOCK) --extra dashboard --extra feeds --extra indicators --extra metrics --group demo -o requirements/service.txt
 	$(LOCK) --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) --all-extras --group demo --group bench -o requirements/bench.txt
 

@@ -15,6 +15,7 @@ from datalayer.cli.database import database_settings
 from datalayer.cli.progress import progress_bar
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
+from datalayer.ingestion import cancelled_by_signals
 from datalayer.repositories.dirty_ranges import DirtyRangeRepository, DirtySpan
 from datalayer.repositories.refresh_report import RefreshProgress, RefreshReport
 from datalayer.repositories.refresher import AggregateRefresher
@@ -48,7 +49,7 @@ def refresh(
     *,
     every: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Stay, and refresh again after so many seconds. Ctrl-C ends it."),
+        typer.Option(min=0.1, help="Stay, and refresh again after so many seconds. Ctrl-C or SIGTERM ends it."),
     ] = None,
     audit: Annotated[
         bool, typer.Option(help="Look first for what nobody recorded and no policy will ever refresh.")
@@ -61,7 +62,7 @@ def refresh(
     """
     settings = database_settings()
     if every is not None:
-        with suppress(KeyboardInterrupt):
+        with suppress(asyncio.CancelledError):
             asyncio.run(_serve(settings, every))
         return
     report = asyncio.run(_refresh(settings, audit=audit))
@@ -83,9 +84,10 @@ async def _refresh(settings: Settings, *, audit: bool) -> RefreshReport:
 
 
 async def _serve(settings: Settings, interval_s: float) -> None:
-    async with DatabaseConnectionManager(settings.for_maintenance()) as database:
-        refresher = AggregateRefresher(database.engine, on_progress=lambda step: typer.echo(_step(step)))
-        await refresher.serve(interval_s=interval_s)
+    with cancelled_by_signals():
+        async with DatabaseConnectionManager(settings.for_maintenance()) as database:
+            refresher = AggregateRefresher(database.engine, on_progress=lambda step: typer.echo(_step(step)))
+            await refresher.serve(interval_s=interval_s)
 
 
 class _Shown:

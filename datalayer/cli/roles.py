@@ -9,7 +9,7 @@ import typer
 
 from datalayer.config import Settings, redact
 from datalayer.db.role_names import MIGRATE, READ, WRITE
-from datalayer.db.roles import create_roles, roles_sql
+from datalayer.db.roles import create_roles, roles_script
 
 
 def roles(
@@ -24,7 +24,7 @@ def roles(
     """
     settings = Settings.load()
     if sql:
-        typer.echo(roles_sql(settings.database_schema), nl=False)
+        typer.echo(roles_script(settings.database_schema), nl=False)
         return
     asyncio.run(create_roles(settings))
     typer.echo(

@@ -59,6 +59,13 @@ BEGIN
     END LOOP;
 END $rights$;
 """
+_HEAD: Final = """\
+-- The roles of the data layer, as `datalayer db roles` makes them; `datalayer db roles --sql` prints this.
+-- Run by psql, as a user who owns the database and may create roles. It may be repeated.
+\\set ON_ERROR_STOP on
+SET client_min_messages = warning;
+BEGIN;
+"""
 _ROLES: Final = f"""\
 DO $roles$
 DECLARE
@@ -114,8 +121,12 @@ def rights_sql(schema: str) -> str:
     return _filled(_RIGHTS, schema)
 
 
-def roles_sql(schema: str) -> str:
-    """Return the statements that make the roles and hand a schema over to them. They may be repeated."""
+def roles_script(schema: str) -> str:
+    """Return a script for psql that makes the roles and hands a schema over to them. It may be repeated."""
+    return f"{_HEAD}{_roles_sql(schema)}COMMIT;\n"
+
+
+def _roles_sql(schema: str) -> str:
     return _filled(_ROLES, schema) + rights_sql(schema)
 
 
@@ -141,7 +152,7 @@ async def create_roles(settings: Settings) -> None:
     ):
         await conn.run_sync(check_server)
         async with conn.begin(), driver_operation(conn):
-            await (await driver_connection(conn)).execute(roles_sql(settings.database_schema))
+            await (await driver_connection(conn)).execute(_roles_sql(settings.database_schema))
 
 
 def _filled(sql: str, schema: str) -> str:

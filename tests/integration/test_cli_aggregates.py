@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +101,24 @@ def test_another_refresher_is_not_waited_for(settings: Settings, cli: CliRunner)
             assert lines == ["another refresher is at work; nothing was done"]
 
     asyncio.run(hold())
+
+
+@pytest.mark.native
+def test_a_service_ends_in_order_when_it_is_asked_to(settings: Settings, cli: CliRunner) -> None:
+    async def fill() -> None:
+        async with connection(settings) as conn:
+            await write_candles(conn, seconds(DAY, 60))
+
+    asyncio.run(fill())
+    command = [Path(sys.executable).with_name("datalayer"), "aggregates", "refresh", "--every", "60"]
+    environment = os.environ | {name: value for name, value in cli.env.items() if value is not None}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as service:
+        assert service.stdout is not None
+        assert b"candles" in service.stdout.readline()
+        service.terminate()
+        assert service.wait(timeout=30) == 0
 
 
 def test_the_database_is_written_down() -> None:

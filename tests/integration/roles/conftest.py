@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 PRELOAD = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+needs_timescaledb = pytest.mark.skipif(
+    not BINARIES or not list(BINARIES[0].parents[1].glob("lib/timescaledb.so")),
+    reason="no server with TimescaleDB is installed here",
+)
 LOGINS = (
     "CREATE ROLE administrator LOGIN CREATEROLE",
     "CREATE DATABASE market OWNER administrator",
@@ -53,8 +57,6 @@ class Users:
 @pytest.fixture(scope="session")
 async def users() -> AsyncIterator[Users]:
     """A database that an administrator who is no superuser has set up, with rows in every table, some compressed."""
-    if not BINARIES or not list(BINARIES[0].parents[1].glob("lib/timescaledb.so")):
-        pytest.skip("no server with TimescaleDB is installed here")
     with new_cluster() as cluster, cluster.running(**PRELOAD):
         await cluster.execute(*LOGINS)
         made = Users(cluster, {})

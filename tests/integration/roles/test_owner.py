@@ -14,10 +14,11 @@ from datalayer import Settings
 from datalayer.cli import app
 from datalayer.db import migrations
 from datalayer.db.role_names import MIGRATE
-from datalayer.db.roles import create_roles, roles_sql
+from datalayer.db.roles import create_roles, roles_script
 from datalayer.errors import ConfigurationError, MigrationError
 from datalayer.repositories.rescale import widen_scales
 from datalayer.timescale import compress_chunks
+from tests.integration.roles.conftest import needs_timescaledb
 from tests.own_cluster import needs_own_cluster
 from tests.refreshing import refresh
 from tests.sample_rows import fill_every_table
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.integration.roles.conftest import Users
 
-pytestmark = needs_own_cluster
+pytestmark = [*needs_own_cluster, needs_timescaledb]
 OWNERS = """
     SELECT DISTINCT pg_get_userbyid(c.relowner) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = current_schema() OR c.relname ~ '^(_hyper|compress_hyper|_materialized|_compressed_h|_partial|_direct)'
@@ -86,14 +87,14 @@ async def test_a_schema_that_a_superuser_has_made_is_handed_over(
 
 def run_psql(settings: Settings, folder: Path) -> None:
     script = folder / "roles.sql"
-    script.write_text(roles_sql("public"))
+    script.write_text(roles_script("public"))
     url = settings.require_url().set(drivername="postgresql").render_as_string(hide_password=False)
     subprocess.run(["psql", "-v", "ON_ERROR_STOP=1", "--quiet", f"--file={script}", url], check=True)
 
 
 def test_the_command_prints_the_script_and_refuses_the_embedded_database(users: Users) -> None:
     shell = shell_on(users.settings("administrator"))
-    assert shell.invoke(app, ["db", "roles", "--sql"]).output == roles_sql("public")
+    assert shell.invoke(app, ["db", "roles", "--sql"]).output == roles_script("public")
     assert "datalayer_read reads" in shell.invoke(app, ["db", "roles"]).output
     refused = shell_on(Settings.load(database_url="embedded:///:memory:")).invoke(app, ["db", "roles"])
     assert isinstance(refused.exception, ConfigurationError)

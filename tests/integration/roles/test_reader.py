@@ -18,13 +18,14 @@ from datalayer.repositories import (
     OrderBookRepository,
     TradeRepository,
 )
+from tests.integration.roles.conftest import needs_timescaledb
 from tests.own_cluster import needs_own_cluster
 from tests.sample_rows import END, START
 
 if TYPE_CHECKING:
     from tests.integration.roles.conftest import Users
 
-pytestmark = needs_own_cluster
+pytestmark = [*needs_own_cluster, needs_timescaledb]
 SYMBOL = "BTC/USDT"
 CHUNK = "(SELECT show_chunks('candles') LIMIT 1)"
 WRITES = (

@@ -28,6 +28,7 @@ from tests.integration.ingestion.market import (
     stored_trades,
     trade,
 )
+from tests.integration.roles.conftest import needs_timescaledb
 from tests.own_cluster import needs_own_cluster
 from tests.refreshing import refresh
 from tests.sample_rows import START
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.integration.roles.conftest import Users
 
-pytestmark = needs_own_cluster
+pytestmark = [*needs_own_cluster, needs_timescaledb]
 CHUNK = "(SELECT show_chunks('candles') LIMIT 1)"
 REFUSED = (
     "DROP TABLE candles",
