@@ -49,7 +49,9 @@ def refresh(
     *,
     every: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Stay, and refresh again after so many seconds. Ctrl-C or SIGTERM ends it."),
+        typer.Option(
+            min=0.1, help="Stay, and refresh again after so many seconds. Ctrl-C or SIGTERM ends it."
+        ),
     ] = None,
     audit: Annotated[
         bool, typer.Option(help="Look first for what nobody recorded and no policy will ever refresh.")

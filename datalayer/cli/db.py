@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datalayer.cli.database import database_settings
+from datalayer.cli.digest import digest
 from datalayer.cli.roles import roles
 from datalayer.config import Settings, redact
 from datalayer.db import migrations
@@ -27,7 +28,8 @@ app = typer.Typer(
     epilog="The database is named by DATALAYER_DATABASE_URL and has no default here. Exit codes: 0 done, 1 error, "
     "2 wrong usage, 3 differences found or confirmation missing.",
 )
-app.command()(roles)
+for command in (roles, digest):
+    app.command()(command)
 
 NOT_AS_WANTED = 3
 _UNCUT_WIDTH = 200  # one line a policy, for people and for grep; a narrow terminal wraps it
