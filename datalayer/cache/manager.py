@@ -14,6 +14,7 @@ from datalayer.cache.times import microseconds, moment
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +53,7 @@ class DataCacheManager(CacheReports):
             too old to be kept.
     """
 
+    @timed("cache", "ohlcv")
     def get_latest_ohlcv(
         self,
         symbol: str,
@@ -84,6 +86,7 @@ class DataCacheManager(CacheReports):
         )
         return arrays.to_frame(with_forming=include_forming)
 
+    @timed("cache", "ohlcv_arrays")
     def get_latest_ohlcv_arrays(
         self,
         symbol: str,
@@ -99,6 +102,7 @@ class DataCacheManager(CacheReports):
             state, at = self._state(symbol, as_of)
             return self._candles(state, length, count, at, include_forming=include_forming)
 
+    @timed("cache", "snapshot")
     def get_snapshot(
         self,
         symbol: str,
@@ -132,6 +136,7 @@ class DataCacheManager(CacheReports):
         ages = ages_s(at.as_of, times)
         return CacheSnapshot(state.symbol, moment(at.as_of), candles, book, imbalances, ages)
 
+    @timed("cache", "orderbook")
     def get_latest_orderbook(self, symbol: str, *, as_of: datetime | None = None) -> OrderBook | None:
         """Return the last order book of the window.
 
@@ -148,6 +153,7 @@ class DataCacheManager(CacheReports):
         with self._lock:
             return self._last_book(*self._state(symbol, as_of))
 
+    @timed("cache", "imbalances")
     def get_latest_imbalances(
         self, symbol: str, *, as_of: datetime | None = None
     ) -> OrderBookImbalances | None:
@@ -155,6 +161,7 @@ class DataCacheManager(CacheReports):
         with self._lock:
             return self._last_imbalances(*self._state(symbol, as_of))
 
+    @timed("cache", "recent_orderbooks")
     def get_recent_orderbooks(self, symbol: str, *, as_of: datetime | None = None) -> tuple[OrderBook, ...]:
         """Return the order books of the last `window_s` until `as_of` (aware; None: now), ascending."""
         with self._lock:
@@ -163,6 +170,7 @@ class DataCacheManager(CacheReports):
             self._note("order_books", is_hit=bool(found))
             return found
 
+    @timed("cache", "recent_trades")
     def get_recent_trades(self, symbol: str, *, as_of: datetime | None = None) -> pd.DataFrame:
         """Return the trades of the last `window_s` until `as_of` (aware; None: now), as `TradeRepository.query_trades`."""
         with self._lock:
@@ -171,6 +179,7 @@ class DataCacheManager(CacheReports):
             self._note("trades", is_hit=found[0].shape[1] > 0)
         return trade_frame(*found)
 
+    @timed("cache", "recent_imbalances")
     def get_recent_imbalances(self, symbol: str, *, as_of: datetime | None = None) -> pd.DataFrame:
         """Return the imbalances of the last `window_s` until `as_of` (aware; None: now).
 

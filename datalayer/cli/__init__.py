@@ -12,6 +12,7 @@ import typer
 from datalayer.cli import aggregates, db, instruments, market, migrate, rejects, rollout, server
 from datalayer.cli.coverage import coverage
 from datalayer.cli.demo import demo
+from datalayer.cli.metrics import metrics
 from datalayer.config import URL_FORMS
 from datalayer.errors import DataLayerError, NoDataError
 
@@ -38,6 +39,7 @@ app.add_typer(server.app, name="server")
 app.command()(demo)
 for command in (market.candles, market.trades, market.book, market.inference, coverage):
     app.command(rich_help_panel="Market data", epilog=_OF_DATA)(command)
+app.command(rich_help_panel="Operation")(metrics)
 
 
 def _print_version(wanted: bool) -> None:

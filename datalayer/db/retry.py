@@ -74,6 +74,7 @@ class RetryableDBOperation:
         max_attempts: most tries; None: as many as the deadline allows.
         wait_initial_s: longest wait before the second try.
         wait_max_s: longest wait between two tries.
+        on_retry: called with each try that failed and is followed by another; it must be quick, and must not raise.
 
     Raises:
         InvalidInputError: a number is not positive.
@@ -86,11 +87,13 @@ class RetryableDBOperation:
         max_attempts: int | None = None,
         wait_initial_s: float = 0.1,
         wait_max_s: float = 5.0,
+        on_retry: Callable[[FailedAttempt], None] | None = None,
     ) -> None:
         self.deadline_s = _positive("deadline_s", deadline_s)
         self.max_attempts = None if max_attempts is None else int(_positive("max_attempts", max_attempts))
         self.wait_initial_s = _positive("wait_initial_s", wait_initial_s)
         self.wait_max_s = _positive("wait_max_s", wait_max_s)
+        self.on_retry = on_retry
 
     async def __call__(self, operation: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `operation(*args, **kwargs)` until it succeeds, fails for good, or time is up.
@@ -108,7 +111,7 @@ class RetryableDBOperation:
             OpenTransactionError: the running task has a transaction open.
             asyncio.CancelledError: at once, when the task is cancelled.
         """
-        tries = _Tries(getattr(operation, "__qualname__", repr(operation)), self.deadline_s)
+        tries = _Tries(getattr(operation, "__qualname__", repr(operation)), self.deadline_s, self.on_retry)
         try:
             async with asyncio.timeout(self.deadline_s) as deadline:
                 return await self._retrying(tries)(tries.run, operation, *args, **kwargs)
@@ -163,9 +166,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 class _Tries:
     """The tries of one call: what is run, and what came of it."""
 
-    def __init__(self, name: str, deadline_s: float) -> None:
+    def __init__(
+        self, name: str, deadline_s: float, on_retry: Callable[[FailedAttempt], None] | None
+    ) -> None:
         self._name = name
         self._deadline_s = deadline_s
+        self._on_retry = on_retry
         self._failed: list[FailedAttempt] = []
         self._started_at = datetime.now(UTC)
         self._started = monotonic()
@@ -192,6 +198,8 @@ class _Tries:
             "%s: try %d failed after %.3f s (SQLSTATE %s): %s; again in %.3f s",
             *(self._name, len(self._failed), last.duration_s, last.sqlstate, last.reason, wait_s),
         )
+        if self._on_retry is not None:
+            self._on_retry(last)
 
     def log_the_last(self, error: DatabaseError) -> None:
         if self._failed and is_passing(error):

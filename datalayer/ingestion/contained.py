@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -34,8 +35,8 @@ class ContainedCache:
 
 def contained_hooks(hooks: IngestionHooks) -> IngestionHooks:
     """Return the hooks, and nothing that they raise gets out."""
-    given = (hooks.on_rejected, hooks.on_stored, hooks.on_retry, hooks.on_alarm)
-    return IngestionHooks(*(None if hook is None else contained(hook) for hook in given))  # type: ignore[arg-type]
+    given = (getattr(hooks, field.name) for field in fields(hooks))
+    return IngestionHooks(*(None if hook is None else contained(hook) for hook in given))
 
 
 def contained(function: Function) -> Function:

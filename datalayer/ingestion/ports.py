@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from datalayer.domain.candle import Candle
     from datalayer.domain.imbalances import OrderBookImbalances
     from datalayer.domain.order_book import OrderBook
@@ -43,10 +46,17 @@ class OnStored(Protocol):
 
 
 class OnRetry(Protocol):
-    """Is told of each attempt that failed for a passing reason."""
+    """Is told of each attempt that failed and is tried again."""
 
-    def __call__(self, kind: EventKind, reason: str) -> None:
-        """Take why."""
+    def __call__(self, kind: EventKind, reason: str, sqlstate: str | None) -> None:
+        """Take why: in words, and as the server's five-character code (None: it never answered, or it is not its fault)."""
+
+
+class OnQueryable(Protocol):
+    """Is told when events can be queried."""
+
+    def __call__(self, kind: EventKind, known_at: NDArray[np.datetime64]) -> None:
+        """Take since when each of them could be known by exchange time (UTC, microseconds): of a candle, its close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,11 @@ class IngestionHooks:
         on_stored: counts what is stored.
         on_retry: counts attempts that failed.
         on_alarm: takes what somebody has to look after: a full outbox or disk, a database that is away.
+        on_queryable: measures how old events are when their transaction is committed.
     """
 
     on_rejected: RejectHook | None = None
     on_stored: OnStored | None = None
     on_retry: OnRetry | None = None
     on_alarm: OnAlarm | None = None
+    on_queryable: OnQueryable | None = None

@@ -20,10 +20,14 @@ from datalayer.repositories.reject_rows import KeptReject, RejectReason
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from datalayer.db.connection import DatabaseConnectionManager
+    from datalayer.db.copy_columns import Column
     from datalayer.domain.instrument import Instrument
+    from datalayer.errors import FailedAttempt
     from datalayer.ingestion.lane import Lane
     from datalayer.ingestion.outbox import OnAlarm
     from datalayer.ingestion.ports import IngestionHooks, LiveCache
@@ -66,7 +70,7 @@ class LaneWriter(ABC):
         self.settings = settings
         self.hooks = hooks
         self._on_alarm = on_alarm
-        self._operation = RetryableDBOperation(deadline_s=settings.attempt_s)
+        self._operation = RetryableDBOperation(deadline_s=settings.attempt_s, on_retry=self._tell_of)
         self._limit = settings.flush_rows
         self._pause_s = _FIRST_PAUSE_S
         self._is_away = False
@@ -135,12 +139,16 @@ class LaneWriter(ABC):
             exc_info=None if known else error,
         )
         if self.hooks.on_retry is not None:
-            self.hooks.on_retry(self.lane.kind, str(error))
+            self.hooks.on_retry(self.lane.kind, str(error), getattr(error, "sqlstate", None))
         if not self._is_away:
             self._is_away = True
             self._on_alarm(f"{self._label} events cannot be written: {error}", active=True)
         await asyncio.sleep(self._pause_s)
         self._pause_s = min(2 * self._pause_s, self.settings.retry_wait_max_s)
+
+    def _tell_of(self, attempt: FailedAttempt) -> None:
+        if self.hooks.on_retry is not None:
+            self.hooks.on_retry(self.lane.kind, attempt.reason, attempt.sqlstate)
 
     def _recovered(self) -> None:
         self._pause_s = _FIRST_PAUSE_S
@@ -194,6 +202,8 @@ class MarketDataWriter(LaneWriter):
             if len(columns[0].data):
                 counts = await self._store.write(uow.connection, columns)
             await uow.commit()
+        if self.hooks.on_queryable is not None:
+            self.hooks.on_queryable(self.lane.kind, _known_at(columns))
         self._streams.follow(stored.values())
         for row in misfits.nonzero()[0].tolist():
             await self.quarantine(payloads[row], self._misfit(payloads[row], stored))
@@ -248,6 +258,13 @@ def reason_of_error(error: DatabaseError | InvalidInputError) -> RejectReason:
     if isinstance(error, InvalidInputError):
         return RejectReason.of_error(error)
     return RejectReason("database", None, None, shown(str(error)))
+
+
+def _known_at(columns: Sequence[Column]) -> NDArray[np.datetime64]:
+    """Return since when each event could be known: a candle since its close."""
+    by_name = {column.name: column.data for column in columns}
+    times = by_name["ts"]
+    return times + by_name["timeframe"].astype("timedelta64[s]") if "timeframe" in by_name else times
 
 
 def _is_of_a_record(error: DatabaseError | InvalidInputError) -> bool:

@@ -17,6 +17,7 @@ from datalayer.provider.inference import InferenceQuery, InferenceReader, is_emp
 from datalayer.provider.reads import span_text
 from datalayer.provider.reports import ProviderReports
 from datalayer.provider.subscribing import subscription_to
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -94,6 +95,7 @@ class UnifiedDataProvider(ProviderReports):
         self._events = EventReader(self._cache, self.settings, self._reads)
         self._recipes = recipes_of(self._indicators)
 
+    @timed("provider", "inference_data")
     async def get_inference_data(
         self,
         symbol: str,
@@ -153,6 +155,7 @@ class UnifiedDataProvider(ProviderReports):
         refuse_stale(name, frame.quality.staleness_s, lag_s, max_age_s)
         return frame
 
+    @timed("provider", "multi_timeframe_data")
     async def get_multi_timeframe_data(
         self,
         symbol: str,
@@ -239,6 +242,7 @@ class UnifiedDataProvider(ProviderReports):
         max_age_s: float | None = None,
     ) -> list[OrderBookDataFrame]: ...
 
+    @timed("provider", "order_book_data")
     async def get_order_book_data(
         self,
         symbol: str,
@@ -280,6 +284,7 @@ class UnifiedDataProvider(ProviderReports):
             refuse_stale(name, {"order_book": age_s}, 0.0, max_age_s)
         return books[-1] if limit is None else books
 
+    @timed("provider", "trades")
     async def get_trades(
         self,
         symbol: str,

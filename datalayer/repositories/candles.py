@@ -43,6 +43,7 @@ from datalayer.repositories.frames import (
 )
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import last_rows
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,6 +131,7 @@ class CandleRepository:
         target = SECONDS_TARGET if length is Timeframe.S1 else TARGET
         return await write_batch(self._conn, target.resolving(on_conflict), columns, constants)
 
+    @timed("query", "ohlcv")
     async def query_ohlcv_data(
         self,
         symbol: str,
@@ -208,6 +210,7 @@ class CandleRepository:
         )
         return complete if limit is None else complete.iloc[max(len(complete) - limit, 0) :]
 
+    @timed("query", "multi_timeframe_ohlcv")
     async def query_multi_timeframe_ohlcv(
         self,
         symbol: str,

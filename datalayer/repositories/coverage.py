@@ -25,6 +25,7 @@ from datalayer.repositories.coverage_states import state_intervals
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import RESOLUTION, visible_range
 from datalayer.repositories.rolled_up import read_rolled_up
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +49,7 @@ class CoverageRepository:
         self._conn = conn
         self._instruments = InstrumentRepository(conn)
 
+    @timed("query", "stored_ranges")
     async def list_stored_ranges(
         self,
         symbols: Iterable[str] | None = None,
@@ -75,6 +77,7 @@ class CoverageRepository:
         """
         return await self._ranges(await self._chosen(symbols), as_of, count_rows=count_rows)
 
+    @timed("query", "latest_timestamps")
     async def list_latest_timestamps(
         self, symbols: Iterable[str] | None = None, *, as_of: datetime | None = None
     ) -> list[LatestTimestamps]:
@@ -98,6 +101,7 @@ class CoverageRepository:
             for instrument in instruments
         ]
 
+    @timed("query", "missing_intervals")
     async def query_missing_intervals(
         self,
         symbol: str,
@@ -144,6 +148,7 @@ class CoverageRepository:
         candles = (ends - starts) // np.timedelta64(length.value, "s")
         return pd.DataFrame({"start": _utc(starts), "end": _utc(ends), "candles": candles.astype(np.int64)})
 
+    @timed("query", "coverage")
     async def query_coverage(
         self,
         symbol: str,

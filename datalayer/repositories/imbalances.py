@@ -18,6 +18,7 @@ from datalayer.repositories.batches import write_batch
 from datalayer.repositories.frames import check_columns, check_rows, utc_times
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import last_rows, stretches, visible_range
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,6 +83,7 @@ class ImbalanceRepository:
             self._conn, TARGET.resolving(on_conflict), columns, {"instrument_id": ("int2", instrument.id)}
         )
 
+    @timed("query", "orderbook_imbalances")
     async def query_orderbook_imbalances(
         self,
         symbol: str,

@@ -22,6 +22,7 @@ from datalayer.repositories.order_book_buckets import bucket_selection, read_buc
 from datalayer.repositories.order_book_frames import bucket_frame, by_price_frame
 from datalayer.repositories.order_book_queries import BY_PRICE_TYPES, by_price_query, price_width_steps
 from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,6 +89,7 @@ class OrderBookRepository:
         target = TARGET.resolving(on_conflict)
         return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
+    @timed("query", "orderbook_snapshots")
     async def query_orderbook_snapshots(
         self,
         symbol: str,
@@ -128,6 +130,7 @@ class OrderBookRepository:
             columns = {name: column.rows(slice(None, None, -1)) for name, column in columns.items()}
         return books_from(columns, instrument)
 
+    @timed("query", "orderbook_aggregated")
     async def query_orderbook_aggregated(
         self,
         symbol: str,
@@ -180,6 +183,7 @@ class OrderBookRepository:
         frame.attrs = {"symbol": instrument.symbol, "timeframe": length.label}
         return frame
 
+    @timed("query", "orderbook_by_price")
     async def query_orderbook_by_price(
         self,
         symbol: str,

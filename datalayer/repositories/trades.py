@@ -16,6 +16,7 @@ from datalayer.repositories.frames import check_columns, check_rows, integer_col
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import last_rows, stretches, visible_range
 from datalayer.repositories.scale_guard import copy_out_scaled, instrument_condition
+from datalayer.timings import timed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,6 +79,7 @@ class TradeRepository:
         target = TARGET.resolving(on_conflict)
         return await write_batch(self._conn, target, columns, {"instrument_id": ("int2", instrument.id)})
 
+    @timed("query", "trades")
     async def query_trades(
         self,
         symbol: str,

@@ -4,6 +4,7 @@ from datalayer.timescale.aggregate import continuous_aggregate, list_aggregates
 from datalayer.timescale.chunks import (
     Chunk,
     CompressionStatistics,
+    chunk_sizes,
     compress_chunks,
     compression_statistics,
     list_chunks,
@@ -49,6 +50,7 @@ __all__ = [
     "RefreshPolicy",
     "RetentionPolicy",
     "Server",
+    "chunk_sizes",
     "compress_chunks",
     "compression_statistics",
     "continuous_aggregate",

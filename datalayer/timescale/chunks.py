@@ -90,6 +90,18 @@ def compression_statistics(
     return CompressionStatistics(row.chunks, row.bytes_before, row.bytes_after)
 
 
+def chunk_sizes(connection: Connection, relation: str, *, schema: str | None = None) -> dict[str, int]:
+    """Return the bytes of each chunk, indexes and what is compressed included, by names as `list_chunks` gives them."""
+    function = Server.of(connection).function("chunks_detailed_size")
+    rows = connection.execute(
+        statement(f"""
+            SELECT format('%I.%I', chunk_schema, chunk_name) AS name, COALESCE(sum(total_bytes), 0)::bigint AS bytes
+            FROM {function}({storage((schema, relation))}) GROUP BY 1
+        """)
+    )
+    return {row.name: row.bytes for row in rows}
+
+
 def relation_size(connection: Connection, relation: str, *, schema: str | None = None) -> int:
     """Return the bytes of a hypertable or continuous aggregate: rows, indexes, compressed and not."""
     function = Server.of(connection).function("hypertable_size")
