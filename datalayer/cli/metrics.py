@@ -13,6 +13,7 @@ from datalayer.cli.database import database_settings
 from datalayer.config import Settings, redact
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.errors import InvalidInputError
+from datalayer.ingestion import cancelled_by_signals
 from datalayer.monitoring import DatabaseWatch
 
 Symbols = Annotated[
@@ -43,7 +44,7 @@ def metrics(
 
     A process that takes data in serves its own; see `datalayer.monitoring.metrics`. Ctrl-C or SIGTERM ends it.
     """
-    with suppress(KeyboardInterrupt):
+    with suppress(asyncio.CancelledError):
         asyncio.run(_serve(database_settings(), (host, port), every, symbol, named_folders(disk)))
 
 
@@ -74,11 +75,12 @@ async def _serve(
     from datalayer.monitoring.metrics import DatabaseCollector, ServiceMetrics, serve_metrics  # noqa: PLC0415 (an extra)
 
     served = ServiceMetrics()
-    async with DatabaseConnectionManager(settings) as database:
-        watch = DatabaseWatch(database, symbols=symbols, interval_s=every_s)
-        served.watch(database=database, folders=folders)
-        served.registry.register(DatabaseCollector(watch))
-        await watch.look()
-        with serve_metrics(served, host=address[0], port=address[1]) as url:
-            typer.echo(f"metrics of {redact(settings.require_url())} at {url}")
-            await watch.run()
+    with cancelled_by_signals():
+        async with DatabaseConnectionManager(settings) as database:
+            watch = DatabaseWatch(database, symbols=symbols, interval_s=every_s)
+            served.watch(database=database, folders=folders)
+            served.registry.register(DatabaseCollector(watch))
+            await watch.look()
+            with serve_metrics(served, host=address[0], port=address[1]) as url:
+                typer.echo(f"metrics of {redact(settings.require_url())} at {url}")
+                await watch.run()

@@ -10,9 +10,10 @@ from sqlalchemy import text
 
 from datalayer.db import migrations
 from datalayer.db.driver_errors import driver_errors_translated
+from datalayer.domain.symbols import canonical_symbol
 from datalayer.monitoring.relations import relation_states
 from datalayer.monitoring.state import DatabaseState, JobState, SeriesState
-from datalayer.repositories import CoverageRepository, DirtyRangeRepository
+from datalayer.repositories import CoverageRepository, DirtyRangeRepository, InstrumentRepository
 from datalayer.timescale import list_jobs
 
 if TYPE_CHECKING:
@@ -77,9 +78,13 @@ async def inspect_database(
 async def _series(
     conn: AsyncConnection, symbols: Iterable[str] | None, *, with_gaps: bool
 ) -> tuple[SeriesState, ...]:
+    chosen = None
+    if symbols is not None:
+        registered = {one.symbol for one in await InstrumentRepository(conn).list_all()}
+        chosen = registered & {canonical_symbol(symbol) for symbol in symbols}
     coverage = CoverageRepository(conn)
     found = []
-    for stored in await coverage.list_stored_ranges(symbols):
+    for stored in await coverage.list_stored_ranges(chosen):
         missing = await _missing(coverage, stored) if with_gaps else None
         found.append(SeriesState(stored, _known_at(stored), missing))
     return tuple(found)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from datalayer.monitoring.state import RelationState
-from datalayer.timescale import PolicyKind, chunk_sizes, compression_statistics, list_chunks
+from datalayer.timescale import (
+    PolicyKind,
+    chunk_sizes,
+    compression_statistics,
+    list_chunks,
+    relation_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +68,7 @@ def _state(
     return RelationState(
         name=bare.name,
         is_aggregate=bare.is_aggregate,
-        size_bytes=sum(sizes.values()),
+        size_bytes=relation_size(connection, bare.name),
         chunks=len(chunks),
         compressed_chunks=saved.chunks,
         bytes_before=saved.bytes_before,

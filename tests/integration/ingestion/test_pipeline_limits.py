@@ -9,10 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy.engine import make_url
 
-from datalayer import DataIngestionPipeline, Settings
-from datalayer.db.connection import create_engine
+from datalayer import DataIngestionPipeline
 from datalayer.errors import IngestionClosedError
 from datalayer.ingestion import EventKind, Ingested, IngestionHooks
 from datalayer.ingestion.outbox import CHECKPOINT_BYTES
@@ -26,7 +24,7 @@ from tests.integration.ingestion.market import (
     stored_trades,
     trade,
 )
-from tests.own_cluster import free_port
+from tests.no_server import engine_on_nothing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,11 +35,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def away() -> AsyncIterator[AsyncEngine]:
-    """An engine on a server that is not there."""
-    url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
-    engine = create_engine(make_url(url), Settings.load(database_url=url, connect_timeout_s=0.2))
-    yield engine
-    await engine.dispose()
+    async with engine_on_nothing() as engine:
+        yield engine
 
 
 async def test_a_full_outbox_keeps_callers_waiting_until_the_database_is_back(
