@@ -12,6 +12,7 @@ import typer
 from datalayer.cli import aggregates, db, instruments, market, migrate, rejects, rollout, server
 from datalayer.cli.coverage import coverage
 from datalayer.cli.demo import demo
+from datalayer.cli.health import EXITS, doctor, status
 from datalayer.cli.metrics import metrics
 from datalayer.config import URL_FORMS
 from datalayer.errors import DataLayerError, NoDataError
@@ -39,6 +40,8 @@ app.add_typer(server.app, name="server")
 app.command()(demo)
 for command in (market.candles, market.trades, market.book, market.inference, coverage):
     app.command(rich_help_panel="Market data", epilog=_OF_DATA)(command)
+for look in (status, doctor):
+    app.command(rich_help_panel="Operation", epilog=EXITS)(look)
 app.command(rich_help_panel="Operation")(metrics)
 
 

@@ -160,7 +160,12 @@ def _in_words(difference: Any) -> str:
     *_, values = difference
     if isinstance(difference, tuple) and isinstance(values, dict):
         kind, *names = difference[:-1]
-        changes = (f"{name} is {found!r}, declared as {new!r}" for name, (found, new) in values.items())
+        changes = (
+            f"{name} is {value[0]!r}, declared as {value[1]!r}"
+            if isinstance(value, tuple)
+            else f"{name} {value!r}"  # of what is to be added or removed as a whole
+            for name, value in values.items()
+        )
         return f"{kind} {'.'.join(filter(None, names))}: {', '.join(changes)}"
     return str(difference)
 
