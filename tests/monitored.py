@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,7 @@ async def fail_once(service: Monitored, folder: Path) -> None:
     """Let a write fail, as when the database is away; its metrics go where the others do."""
     async with engine_on_nothing() as away:
         pipeline = DataIngestionPipeline(
-            away, outbox=folder / "away", settings=QUICK, hooks=service.metrics.hooks
+            away, outbox=folder / "away", settings=replace(QUICK, lookup_s=0.1), hooks=service.metrics.hooks
         )
         await pipeline.open()
         await pipeline.ingest_trade(trade())

@@ -158,6 +158,13 @@ def _of_series(series: Iterable[SeriesState]) -> Iterator[Metric]:
         each(lambda one: one.stored.first),
         labels,
     )
+    lengths = [(names(one), float(one.timeframe or 0)) for one in series]
+    yield gauge(
+        "datalayer_series_interval_seconds",
+        "Time between two rows: of candles their length, 0 of everything else.",
+        lengths,
+        labels,
+    )
     missing = [(names(one), float(one.missing)) for one in series if one.missing is not None]
     yield gauge(
         "datalayer_series_missing_candles",
