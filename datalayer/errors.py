@@ -211,6 +211,20 @@ class ConflictError(DatabaseError):
         super().__init__(f"{table}: {named}: {hint}", "23505")
 
 
+class AlteredDataError(DataLayerError):
+    """Stored bytes are not the ones that were written.
+
+    Attributes:
+        table: where they are stored.
+        key: digest under which they were written.
+    """
+
+    def __init__(self, table: str, key: str, found: str) -> None:
+        self.table = table
+        self.key = key
+        super().__init__(f"{table}: the content of {key} was altered: {found}; bring it back from a backup")
+
+
 class UnsupportedServerError(DatabaseError):
     """The server has no TimescaleDB, one that is too old, or one without the community licence."""
 

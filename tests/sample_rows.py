@@ -56,6 +56,15 @@ _ROWS = (
     )
     INSERT INTO rollout_phases (phase, note) SELECT 1, 'dual write' FROM run
     """,
+    """
+    WITH data AS (
+        INSERT INTO annotation_data (content_hash, frame) VALUES (decode(repeat('ff', 32), 'hex'), '\\xff00'::bytea)
+        RETURNING content_hash
+    )
+    INSERT INTO annotations (id, revision, symbol, timeframes, start_ts, end_ts, label, author, is_deleted, content_hash)
+    SELECT gen_random_uuid(), CAST(:id AS integer), 'BTC/USDT', ARRAY[60], :start, CAST(:start AS timestamptz) + INTERVAL '1 hour',
+           'up', 'test', false, content_hash FROM data
+    """,
 )
 
 

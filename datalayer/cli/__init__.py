@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datalayer.cli import aggregates, db, instruments, market, migrate, rejects, rollout, server
+from datalayer.cli import aggregates, annotation, db, instruments, market, migrate, rejects, rollout, server
 from datalayer.cli.coverage import coverage
 from datalayer.cli.demo import demo
 from datalayer.cli.health import EXITS, doctor, status
@@ -31,6 +31,7 @@ _OF_DATA = (
 )
 
 app.add_typer(aggregates.app, name="aggregates")
+app.add_typer(annotation.app, name="annotations")
 app.add_typer(db.app, name="db")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(migrate.app, name="migrate")

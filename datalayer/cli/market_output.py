@@ -65,7 +65,7 @@ class Output:
         """
         for option, path, write in (("parquet", self.parquet, parquet), ("plot", self.plot, plot)):
             if path is not None:
-                _write(option, path, write)
+                write_file(option, path, write)
         if self.as_json:
             typer.echo(json.dumps(document(), allow_nan=False, indent=2))
         elif self.parquet is None and self.plot is None:
@@ -96,7 +96,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _write(option: str, path: Path, write: Callable[[Path], None]) -> None:
+def write_file(option: str, path: Path, write: Callable[[Path], object]) -> None:
+    """Let something write a file, and say so.
+
+    Raises:
+        InvalidInputError: it cannot be written; names the option.
+    """
     try:
         write(path)
     except OSError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from datetime import datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HEADER: Final = "header"
 _KIND: Final = "kind"
 _VERSION: Final = "format_version"
+_DIGEST_BYTES: Final = 32
 
 
 class StandardFrame(ABC):
@@ -80,6 +82,14 @@ class StandardFrame(ABC):
         if not isinstance(tables, dict):
             raise InvalidInputError("tables", type(tables).__name__, "is no mapping of tables")
         return cls._made(facts, {str(n): table_from_dict(table, str(n)) for n, table in tables.items()})
+
+    def content_hash(self) -> str:
+        """Return a digest of everything that it says (BLAKE2b, 256 bits, hexadecimal), whatever bytes it is written to.
+
+        The numbers of a frame are in it exactly, as the shortest decimals that are read back as the same float64.
+        """
+        text = json.dumps(self.to_dict(), allow_nan=False, sort_keys=True, separators=(",", ":"))
+        return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON text (RFC 8259: no NaN in it)."""

@@ -9,6 +9,7 @@ from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.errors import DatabaseUnavailableError, UnitOfWorkError
 from datalayer.repositories import (
+    AnnotationRepository,
     CandleRepository,
     ImbalanceRepository,
     InstrumentRepository,
@@ -110,6 +111,11 @@ class UnitOfWork:
     def rejects(self) -> RejectRepository:
         """Quarantine."""
         return RejectRepository(self.connection)
+
+    @property
+    def annotations(self) -> AnnotationRepository:
+        """Annotations, with the data that they were made on."""
+        return AnnotationRepository(self.connection)
 
     @property
     def instruments(self) -> InstrumentRepository:

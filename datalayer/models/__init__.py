@@ -1,5 +1,6 @@
 """Declarative models of the tables and continuous aggregates; what is in the database is decided by the revisions in `alembic/versions`."""
 
+from datalayer.models.annotations import Annotation, AnnotationData
 from datalayer.models.base import Base
 from datalayer.models.candle_aggregates import Candle1d, Candle1h, Candle1m, Candle4h, Candle5m, Candle15m
 from datalayer.models.candles import Candle
@@ -14,6 +15,8 @@ from datalayer.models.rollout_phases import RolloutPhase, ShadowRead
 from datalayer.models.trades import Trade
 
 __all__ = [
+    "Annotation",
+    "AnnotationData",
     "Base",
     "Candle",
     "Candle1d",

@@ -1,6 +1,7 @@
 """Every SELECT and every bulk write of market data."""
 
 from datalayer.domain.write_counts import WriteCounts
+from datalayer.repositories.annotations import AnnotationRepository
 from datalayer.repositories.candles import CandleRepository
 from datalayer.repositories.coverage import CoverageRepository
 from datalayer.repositories.dirty_ranges import DirtyRangeRepository
@@ -14,6 +15,7 @@ from datalayer.repositories.trades import TradeRepository
 
 __all__ = [
     "AggregateRefresher",
+    "AnnotationRepository",
     "CandleRepository",
     "CoverageRepository",
     "DirtyRangeRepository",

@@ -33,6 +33,7 @@ COMPRESSED = (
 )
 
 LEDGER = {"migration_runs", "migration_files", "migration_pieces", "rollout_phases", "shadow_reads"}
+ANNOTATIONS = {"annotations", "annotation_data"}
 
 
 @pytest.fixture
@@ -106,6 +107,7 @@ async def test_losses_of_a_downgrade_are_named(empty_schema: Settings, own_engin
         "rejected_records",
         "dirty_ranges",
         *LEDGER,
+        *ANNOTATIONS,
     }
-    assert {loss.relation for loss in await list_losses(empty_schema, "-1")} == LEDGER
-    assert {loss.relation for loss in await list_losses(empty_schema, "0014")} == LEDGER
+    assert {loss.relation for loss in await list_losses(empty_schema, "0016")} == ANNOTATIONS
+    assert {loss.relation for loss in await list_losses(empty_schema, "0014")} == LEDGER | ANNOTATIONS

@@ -13,7 +13,7 @@ import pandas as pd
 from datalayer.errors import InvalidInputError, NoDataError
 from datalayer.ingestion import UnitOfWork
 from datalayer.integrations.data_provider.events import event_of
-from datalayer.integrations.data_provider.settings import VALUES, LegacySettings
+from datalayer.integrations.data_provider.settings import LegacySettings
 from datalayer.integrations.data_provider.streaming import Streaming
 from datalayer.integrations.data_provider.subscriber import Subscriber
 from datalayer.provider import Subscription, UpdateGap
@@ -78,9 +78,6 @@ class DataLayerAccess:
 
     def shaped(self, symbol: str, found: pd.DataFrame | None, **attrs: Any) -> pd.DataFrame:
         """Return candles as the settings say; None: an empty frame."""
-        if found is None:
-            empty = pd.DatetimeIndex([], tz="UTC")
-            found = pd.DataFrame(dict.fromkeys(VALUES, ()), index=empty, dtype=float)
         return self.settings.frame(found, symbol=self.settings.spelled(symbol), **attrs)
 
     def refresh(self, symbol: str, timeframe: Timeframe, limit: int) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
 import pandas as pd
 
 from datalayer.domain.moments import utc_moment
@@ -67,17 +68,22 @@ class LegacySettings:
         """Return a symbol as answers spell it."""
         return spell_symbol(symbol, self.symbols)
 
-    def frame(self, candles: pd.DataFrame, **attrs: Any) -> pd.DataFrame:
+    def frame(self, candles: pd.DataFrame | None, **attrs: Any) -> pd.DataFrame:
         """Return candles in this shape.
 
         Args:
-            candles: indexed by open time (aware), with columns open, high, low, close and volume; others are left out.
+            candles: indexed by open time (aware), with columns open, high, low, close and volume; others are left out. None:
+                there are none.
             attrs: attributes of the frame.
 
         Returns:
             A new frame, ascending; values float64. Times are int64 milliseconds or datetime64[ns], as pandas made them before
             its third release: code that divides them by 10**9 relies on it.
         """
+        if candles is None:
+            candles = pd.DataFrame(
+                dict.fromkeys(VALUES, ()), index=pd.DatetimeIndex([], tz=UTC), dtype=np.float64
+            )
         shaped = pd.DataFrame(
             {name: candles[column].to_numpy(copy=True) for name, column in self._renamed()},
             index=self._index(pd.DatetimeIndex(candles.index)),
