@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from datalayer import Settings, UnifiedDataProvider
-    from datalayer.integrations.data_provider import Feed, FetchCandles
+    from datalayer.integrations.data_provider import FetchCandles, StartFeed
 
 SYMBOLS, TIMEFRAMES = ["BTC/USDT", "ETH/USDT"], ["1m", "1h"]
 AnyProvider: TypeAlias = old_data_provider.DataProvider | DataProvider
@@ -88,7 +88,7 @@ def market(
         yield provider
 
 
-def feed_of(exchange: LocalExchange, outbox: Path) -> Feed:
+def feed_of(exchange: LocalExchange, outbox: Path) -> StartFeed:
     """Return what streams from an exchange for which the library has no adapter."""
 
     @asynccontextmanager

@@ -94,6 +94,11 @@ class LocalExchange:
         self._send("kline", ms, {"k": values | labels})
         return opened
 
+    @property
+    def close(self) -> float:
+        """At what this minute will really close."""
+        return float(self._minutes["close"][Timeframe.M1.floor(self.now)])
+
     def book(self, best_bid: float) -> None:
         """Send the best three levels of the book."""
         levels = [(best_bid - step, 1.0 + step) for step in range(3)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import datalayer.sync
     from datalayer.domain.timeframe import Timeframe
-    from datalayer.integrations.data_provider.ports import CandleReads, Feed, FetchCandles
+    from datalayer.integrations.data_provider.ports import CandleReads, FetchCandles, StartFeed
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class DataLayerAccess:
         *,
         settings: LegacySettings | None = None,
         candles: CandleReads | None = None,
-        feed: Feed | None = None,
+        feed: StartFeed | None = None,
         fetch: FetchCandles | None = None,
     ) -> None:
         self.market = market

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     import datalayer.sync
-    from datalayer.integrations.data_provider.ports import CandleReads, Feed, FetchCandles
+    from datalayer.integrations.data_provider.ports import CandleReads, FetchCandles, StartFeed
     from datalayer.integrations.data_provider.settings import LegacySettings
     from datalayer.integrations.data_provider.subscriber import SubscriberStatistics
 
@@ -53,7 +53,7 @@ class DataProviderMixin:
         *,
         settings: LegacySettings | None = None,
         candles: CandleReads | None = None,
-        feed: Feed | None = None,
+        feed: StartFeed | None = None,
         fetch: FetchCandles | None = None,
     ) -> None:
         """Say what answers; as the arguments of `DataProvider`."""

@@ -25,7 +25,7 @@ class CandleReads(Protocol):
         """Return the last closed candles, as `CandleRepository.query_ohlcv_data` does."""
 
 
-class Feed(Protocol):
+class StartFeed(Protocol):
     """Makes what streams: on entering it live data begin to come, and when it is left they have ended and are stored."""
 
     def __call__(self, market: UnifiedDataProvider) -> AbstractAsyncContextManager[object]:

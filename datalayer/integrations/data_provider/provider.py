@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import datalayer.sync
-    from datalayer.integrations.data_provider.ports import CandleReads, Feed, FetchCandles
+    from datalayer.integrations.data_provider.ports import CandleReads, FetchCandles, StartFeed
     from datalayer.integrations.data_provider.settings import LegacySettings
 
 
@@ -35,7 +35,7 @@ class DataProvider(DataProviderMixin):
         *,
         settings: LegacySettings | None = None,
         candles: CandleReads | None = None,
-        feed: Feed | None = None,
+        feed: StartFeed | None = None,
         fetch: FetchCandles | None = None,
     ) -> None:
         self.attach_data_layer(market, settings=settings, candles=candles, feed=feed, fetch=fetch)

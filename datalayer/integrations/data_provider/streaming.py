@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datalayer.sync
-    from datalayer.integrations.data_provider.ports import Feed
+    from datalayer.integrations.data_provider.ports import StartFeed
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Streaming:
         feed: what runs.
     """
 
-    def __init__(self, market: datalayer.sync.UnifiedDataProvider, feed: Feed) -> None:
+    def __init__(self, market: datalayer.sync.UnifiedDataProvider, feed: StartFeed) -> None:
         self._market = market
         self._feed = feed
         self._lock = threading.Lock()
