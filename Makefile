@@ -10,7 +10,7 @@ LOCK = $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --generate-
   --no-emit-index-url --no-header pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench docs lock clean
+.PHONY: help demo test lint types check bench benchmarks docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -31,8 +31,11 @@ types: $(VENV)/dev.stamp ## mypy, strict
 
 check: lint types docs test ## what CI runs
 
-bench: $(VENV)/bench.stamp ## speed beside the alternatives, as ratios of medians
-	for name in bulk_write bulk_read validation indicators value_types streaming cache_reads bulk_load ingestion migration; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: $(VENV)/bench.stamp ## every target beside what is measured now, and the page of it
+	$(BIN)/python -m benchmarks.targets
+
+benchmarks: $(VENV)/bench.stamp ## all benchmarks at full length, beside the alternatives (an hour)
+	for name in bulk_write bulk_read validation indicators value_types streaming cache_reads bulk_load ingestion migration read_latency provider concurrency; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(VENV)/dev.stamp ## the documentation as a site, every link checked
 	$(BIN)/mkdocs build --strict --quiet

@@ -209,13 +209,19 @@ async def _memory(seconds: float, wanted: bool) -> None:
         print(f"  {time.perf_counter() - begun:6.0f} s: {size:,.0f} MiB")
 
 
-def _cache() -> DataCacheManager:
+def new_cache() -> DataCacheManager:
     return DataCacheManager(CacheSettings(max_symbols=10_000))
+
+
+def start_of(seconds: float, symbols: int) -> datetime:
+    """Late enough for the cache to keep what comes, early enough for none to be of the future."""
+    span = timedelta(seconds=seconds * MOST_PER_S / symbols + 60)
+    return (datetime.now(UTC) - span).replace(microsecond=0)
 
 
 async def sustained(bench: Bench, seconds: float, feeds: int) -> None:
     before = os.getloadavg()[0]
-    run = await bench.pipeline(seconds, feeds=feeds, cache=_cache(), memory=True)
+    run = await bench.pipeline(seconds, feeds=feeds, cache=new_cache(), memory=True)
     ready = await bench.copy_then_upsert(run.rows, ready_made=True)
     same = await bench.copy_then_upsert(run.rows, ready_made=False)
     print(
@@ -241,7 +247,7 @@ async def ways(bench: Bench, seconds: float, feeds: int, runs: int) -> None:
     cpu_us: dict[str, list[float]] = {}
     for _ in range(runs):
         for name, (option, cached) in options.items():
-            run = await bench.pipeline(seconds, cache=_cache() if cached else None, **option)
+            run = await bench.pipeline(seconds, cache=new_cache() if cached else None, **option)
             rates.setdefault(name, []).append(run.rate)
             cpu_us.setdefault(name, []).append(1e6 * run.cpu_s / run.rows)
             rows = run.rows
@@ -271,9 +277,7 @@ async def main() -> None:
     if chosen.soak:
         chosen.seconds = 600.0
     symbols = [f"C{n:04}/USDT" for n in range(chosen.feeds * SYMBOLS_PER_FEED)]
-    # Late enough for the cache to keep what comes, early enough for none to be of the future.
-    span = timedelta(seconds=chosen.seconds * MOST_PER_S / len(symbols) + 60)
-    start = (datetime.now(UTC) - span).replace(microsecond=0)
+    start = start_of(chosen.seconds, len(symbols))
     async with benchmark_engine() as engine:
         async with engine.begin() as conn:
             registry = InstrumentRepository(conn)
@@ -281,7 +285,7 @@ async def main() -> None:
         bench = Bench(engine, instruments, start)
         await bench.copy_then_upsert(BATCH, ready_made=True)  # the first chunk, plans, pages
         if chosen.soak:
-            print(await bench.pipeline(chosen.seconds, feeds=chosen.feeds, cache=_cache(), memory=True))
+            print(await bench.pipeline(chosen.seconds, feeds=chosen.feeds, cache=new_cache(), memory=True))
             return
         await sustained(bench, chosen.seconds, chosen.feeds)
         await ways(bench, min(chosen.seconds, 10.0), chosen.feeds, chosen.runs)
