@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from datalayer.whole_file import whole_file
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -48,7 +50,7 @@ _STYLE: Final[Any] = {
 
 
 def save_picture(path: Path, draw: Callable[[Figure], None]) -> None:
-    """Write a picture as PNG, 1500 by 750 pixels, whatever the file is called.
+    """Write a picture as PNG, 1500 by 750 pixels, whatever the file is called; as a whole or not at all.
 
     Args:
         path: file to write; its folder exists.
@@ -62,7 +64,8 @@ def save_picture(path: Path, draw: Callable[[Figure], None]) -> None:
         figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.1)
         FigureCanvasAgg(figure)
         draw(figure)
-        figure.savefig(path, format="png")
+        with whole_file(path) as file:
+            figure.savefig(file, format="png")
 
 
 def days(times: pd.Index) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from datalayer.cli.market_output import AsJson, Output, ParquetFile, PlotFile, r
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
+from datalayer.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,4 +215,5 @@ def _levels(books: Sequence[OrderBookDataFrame]) -> pd.DataFrame:
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    with whole_file(path) as file:
+        file.write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 
 from datalayer.errors import ConfigurationError, InvalidInputError
+from datalayer.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,7 @@ class Output:
 
     Raises:
         ConfigurationError: a picture is wanted, and matplotlib is not installed.
+        InvalidInputError: the folder of a file is not there, or may not be written.
     """
 
     as_json: bool
@@ -49,6 +52,10 @@ class Output:
         if self.plot is not None and find_spec("matplotlib") is None:
             msg = "--plot needs matplotlib, the extra `plot` of this package; `pip install matplotlib` brings it"
             raise ConfigurationError(msg)
+        for option, path in (("parquet", self.parquet), ("plot", self.plot)):
+            if path is not None and not (os.access(path, os.W_OK) or os.access(path.parent, os.W_OK)):
+                hint = f"cannot be written: there is no folder {path.parent}, or you may not write in it"
+                raise InvalidInputError(option, str(path), hint)
 
     def give(
         self,
@@ -61,7 +68,7 @@ class Output:
         """Write the files that are wanted, and print JSON, or tables if there is nothing else.
 
         Raises:
-            InvalidInputError: a file cannot be written.
+            InvalidInputError: a file cannot be written; then it is as it was before.
         """
         for option, path, write in (("parquet", self.parquet, parquet), ("plot", self.plot, plot)):
             if path is not None:
@@ -85,7 +92,8 @@ def write_parquet(path: Path, frame: pd.DataFrame, **facts: str) -> None:
     bare.attrs = {}  # it has times, which pandas' own metadata cannot hold
     table = pa.Table.from_pandas(bare)
     named = {name.encode(): fact.encode() for name, fact in facts.items()}
-    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **named}), path)
+    with whole_file(path) as file:
+        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **named}), file)
 
 
 def _plain(value: Any) -> Any:

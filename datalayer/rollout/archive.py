@@ -14,6 +14,7 @@ from datalayer.errors import InvalidInputError
 from datalayer.ingestion.unit_of_work import UnitOfWork
 from datalayer.rollout.ledger import MigrationLedger
 from datalayer.rollout.source_file import sha256_of
+from datalayer.whole_file import sync_folder, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ def move_checked(source: Path, target: Path, sha256: str) -> None:
         os.fsync(copied.fileno())
     _check(partial, sha256)
     partial.replace(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     source.unlink()
 
 
@@ -168,22 +169,9 @@ def _bring_back(manifest: Path, folder: Path) -> list[str]:
 
 def _write_manifest(manifest: Path, folder: Path, lines: Sequence[ArchivedFile]) -> None:
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    partial = manifest.with_suffix(".partial")
     content = {"folder": str(folder), "files": [asdict(line) for line in lines]}
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(manifest)
-    _sync_folder(manifest.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with whole_file(manifest) as file:
+        file.write(json.dumps(content, indent=2).encode())
 
 
 def _check(path: Path, sha256: str) -> None:

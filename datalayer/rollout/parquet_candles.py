@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from datalayer.errors import InvalidInputError
 from datalayer.rollout.discovery import discover
 from datalayer.rollout.patterns import DEFAULT_PATTERNS
 from datalayer.rollout.source_times import micros_of
+from datalayer.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,17 +198,5 @@ def _merged(frames: list[pd.DataFrame]) -> pd.DataFrame:
 def _replace(path: Path, frame: pd.DataFrame) -> None:
     if frame.empty:
         raise InvalidInputError("frame", 0, "has no candles")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            pq.write_table(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        pq.write_table(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), file)

@@ -167,8 +167,9 @@ def test_json_parquet_and_pictures(environment: dict[str, str], tmp_path: Path, 
         (["inference", "BTC/USDT", "-i", "rsi:1,2"], "give its numbers in their order"),
         (
             ["trades", "BTC/USDT", "--parquet", "/nowhere/a.parquet"],
-            "parquet='/nowhere/a.parquet': cannot be written",
+            "parquet='/nowhere/a.parquet': cannot be written: there is no folder /nowhere, or you may not write in it",
         ),
+        (["trades", "BTC/USDT", "--plot", "/"], "plot='/': cannot be written: Is a directory"),
     ],
 )
 def test_errors_say_what_to_do(environment: dict[str, str], arguments: list[str], message: str) -> None:
