@@ -81,15 +81,20 @@ class StaleDataError(DataLayerError):
         part: as in `QualityFlags.staleness_s`, for instance `candles.1m` or `order_book`.
         age_s: age in seconds; NaN: there are none.
         max_age_s: what the caller accepts.
+        lag_s: seconds of the age by which a live answer lies back, to wait for what is on its way.
     """
 
-    def __init__(self, symbol: str, part: str, age_s: float, max_age_s: float) -> None:
+    def __init__(self, symbol: str, part: str, age_s: float, max_age_s: float, lag_s: float = 0.0) -> None:
         self.symbol = symbol
         self.part = part
         self.age_s = age_s
         self.max_age_s = max_age_s
+        self.lag_s = lag_s
+        hint = "is its feed alive?"
+        if age_s - lag_s <= max_age_s:
+            hint = f"{lag_s:g} s of it is how far the answer lies back: allow for `settle_s`, or lower that"
         age = f"is {age_s:g} s old" if age_s == age_s else "is not there"  # noqa: PLR0124 (NaN)
-        super().__init__(f"{symbol}: {part} {age}, and max_age_s={max_age_s:g}; is its feed alive?")
+        super().__init__(f"{symbol}: {part} {age}, and max_age_s={max_age_s:g}; {hint}")
 
 
 class SlowConsumerError(DataLayerError):

@@ -53,4 +53,4 @@ def refuse_stale(
             raise InvalidInputError("max_age_s", limit, "give seconds, above zero")
         overdue = overdue_s(part, ages_s[part]) + lag_s
         if not overdue <= limit:
-            raise StaleDataError(symbol, part, overdue, limit)
+            raise StaleDataError(symbol, part, overdue, limit, lag_s)

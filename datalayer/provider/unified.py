@@ -123,7 +123,9 @@ class UnifiedDataProvider(ProviderReports):
             include_forming: give the candle that was not closed as the last one of each timeframe, marked.
             include_order_book: give the last order book and imbalances, at most `window_s` old.
             max_age_s: refuse data that are older at `timestamp`, in seconds: of all parts, or by part as in
-                `quality.staleness_s` (`{"order_book": 1}`); of candles since the last one closed. None: any age.
+                `quality.staleness_s` (`{"order_book": 5}`); of candles since the next one should have closed. Live it counts
+                from the moment of the call, and the answer lies up to `settle_s` before that: a limit below `settle_s` and
+                the time between two books refuses answers that nothing is wrong with. None: any age.
 
         Raises:
             InvalidInputError: the symbol or a timeframe is none of the provider's, or `timestamp` is naive or in the future.
