@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ _BOOKS = """
 
 async def fill(engine: AsyncEngine, seconds: int, books: int) -> None:
     """Store so many 1s candles of each instrument, and books of one, two a second, up to `END`."""
+    await _stop_jobs(engine)
     start, end = END - timedelta(seconds=seconds), END
     while end > start:
         begin = max(start, end - _WEEK)
@@ -57,6 +59,13 @@ async def compress(engine: AsyncEngine, relations: Iterable[str] = RELATIONS) ->
     for relation in relations:
         await compress_chunks(engine, relation)
     await _vacuum(engine)
+
+
+async def _stop_jobs(engine: AsyncEngine) -> None:
+    """Let the policies of this database rest: they would refresh and compress beside what is measured."""
+    if "DATALAYER_TEST_URL" in os.environ:  # the embedded database has none that run by themselves
+        async with engine.connect() as conn:
+            await conn.execute(text("SELECT _timescaledb_functions.stop_background_workers()"))
 
 
 async def _vacuum(engine: AsyncEngine) -> None:

@@ -1,14 +1,14 @@
-"""Answers of the provider: live from a warm cache, and of moments in the past from the database.
+"""Answers of the provider from a warm cache. Those of moments in the past are in `benchmarks.provider_history`.
 
     python -m benchmarks.provider [--rows N] [--runs K] [--profile] [--quick]
 
-Live: seven timeframes of 100 candles, order book, imbalances, and five indicators computed over 480 candles, asked for after each
+Seven timeframes of 100 candles, order book, imbalances, and five indicators computed over 480 candles, asked for after each
 new order book (ten a second of market time) and after each new 1s candle, which changes six timeframes. "With features" adds
-`to_numpy` of 40 of them. Historical: the same of random moments, each in a transaction of its own. Expected, before the first
-line was written: live 1 ms (p99 2 ms), historical 20 ms (p95 30 ms). What was found stands in docs/adr/0015-provider.md.
+`to_numpy` of 40 of them. Expected, before the first line was written: 1 ms (p99 2 ms). What was found stands in
+docs/adr/0015-provider.md.
 
 Beside each median stands the processor time of this process: on a machine that others use as well it is what can be compared.
-`--profile` says where the time of live answers goes, and how many statements a historical one takes.
+`--profile` says where the time goes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import cProfile
 import pstats
-import random
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,7 @@ async def store(engine: AsyncEngine, rows: int) -> None:
     await fill(engine, rows, 86_400)
     async with engine.begin() as conn:
         await conn.execute(text(IMBALANCES))
-    await compress(engine, ("candles", "order_books"))
+    await compress(engine)
 
 
 class Feed:
@@ -118,19 +117,6 @@ async def live(engine: AsyncEngine, seconds: int, feed: Feed) -> dict[str, Times
     return found
 
 
-async def historical(engine: AsyncEngine, runs: int) -> Times:
-    found: Times = []
-    rng = random.Random(15)  # noqa: S311 (no secret)
-    async with UnifiedDataProvider(engine, indicators=INDICATORS) as provider:
-        for _ in range(runs):
-            moment = END - timedelta(hours=1) - timedelta(microseconds=rng.randrange(36_000_000_000))
-            begin = now()
-            answer = await provider.get_inference_data(SYMBOL, moment)
-            found.append(since(begin, now()))
-    check(answer)
-    return found
-
-
 def now() -> tuple[float, float]:
     return time.perf_counter() * 1e3, time.thread_time() * 1e3
 
@@ -171,9 +157,7 @@ def profiled(profile: cProfile.Profile, title: str) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description="answers of the provider")
     parser.add_argument("--rows", type=int, default=3_000_000, help="1s candles in the database")
-    parser.add_argument(
-        "--runs", type=int, default=300, help="seconds of live answers, and historical answers"
-    )
+    parser.add_argument("--runs", type=int, default=300, help="seconds of live answers")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument(
         "--quick", action="store_true", help="few rows and runs: shows that it works, says nothing"
@@ -182,19 +166,16 @@ async def main() -> None:
     rows, runs = (100_000, 3) if chosen.quick else (chosen.rows, chosen.runs)
     async with benchmark_engine() as engine:
         await store(engine, rows)
-        past = await historical(engine, runs)
         found = await live(engine, runs, Feed())
         print(f"\n{rows:,} 1s candles in the database\n")
         print("| answer | number | p50, ms | p95, ms | p99, ms | processor p50, ms | p99, ms |")
         print("|---" + "|---:" * 6 + "|")
         for name, ms in found.items():
             print(line(f"live, {name}", ms))
-        print(line("historical", past))
         if chosen.profile:
-            for name, work in (("historical", historical), ("live", lambda e, n: live(e, n, Feed()))):
-                with cProfile.Profile() as profile:
-                    await work(engine, runs)
-                profiled(profile, name)
+            with cProfile.Profile() as profile:
+                await live(engine, runs, Feed())
+            profiled(profile, "live")
 
 
 if __name__ == "__main__":
