@@ -11,7 +11,7 @@ import numpy as np
 from datalayer.cache.times import SECOND_US, moment
 from datalayer.provider.candle_rows import NO_ROWS, joined
 from datalayer.provider.moments import MomentFinder
-from datalayer.provider.reads import SnapshotInstruments
+from datalayer.provider.reads import SymbolSnapshot
 from datalayer.provider.seam import read_plans, request_of
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class CandleReader:
         if all(plan.is_complete for plan in plans):
             return {plan.request.timeframe: plan.cached for plan in plans}
         async with self._reads.begin() as conn:
-            return await read_plans(conn, SnapshotInstruments(conn), symbol, plans)
+            return await read_plans(SymbolSnapshot(conn, symbol), plans)
 
     async def _aligned(
         self, query: CandleQuery, at: Moment

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Final
 from datalayer.cache.times import SECOND_US, ceil_us, microseconds
 from datalayer.domain.candle_table import ArrayTables
 from datalayer.domain.frame_quality import QualityFlags
-from datalayer.domain.imbalances import OrderBookImbalances
 from datalayer.domain.inference_frame import InferenceDataFrame
-from datalayer.domain.order_book_frame import IMBALANCES, OrderBookDataFrame
+from datalayer.domain.order_book_frame import OrderBookDataFrame
 from datalayer.domain.timeframe import Timeframe
 from datalayer.provider.candle_parts import CandleParts
 from datalayer.provider.freshness import stale_parts
 from datalayer.provider.moments import MomentFinder
-from datalayer.provider.reads import SnapshotInstruments
+from datalayer.provider.reads import SymbolSnapshot
 from datalayer.provider.seam import read_plans, request_of
-from datalayer.repositories import ImbalanceRepository, OrderBookRepository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
     from datalayer.cache import DataCacheManager
     from datalayer.domain.candle_table import CandleTable
+    from datalayer.domain.imbalances import OrderBookImbalances
     from datalayer.domain.indicators.spec import Recipe
     from datalayer.domain.order_book import OrderBook
     from datalayer.provider.candle_parts import CandlePart
@@ -144,16 +143,16 @@ class InferenceReader:
             query: what is asked for.
             moment: of the answer.
         """
-        plans, instruments = self._plans(query, moment), SnapshotInstruments(conn)
-        candles = await read_plans(conn, instruments, query.symbol, plans)
+        plans, snapshot = self._plans(query, moment), SymbolSnapshot(conn, query.symbol)
+        candles = await read_plans(snapshot, plans)
         found = Found(candles, {plan.request.timeframe: plan.place for plan in plans})
         before = self._uncovered(query, moment, candles)
         if before:
-            found.before = await read_plans(conn, instruments, query.symbol, before)
+            found.before = await read_plans(snapshot, before)
         if query.context and not moment.is_live:
-            found.after = await self._after(conn, instruments, query, moment)
+            found.after = await self._after(snapshot, query, moment)
         if query.include_order_book:
-            await self._add_events(conn, query, moment, found)
+            await self._add_events(snapshot, query, moment, found)
         return self._assembled(query, moment, found)
 
     def _rows(self, query: InferenceQuery) -> int:
@@ -198,11 +197,7 @@ class InferenceReader:
         return plans
 
     async def _after(
-        self,
-        conn: AsyncConnection,
-        instruments: SnapshotInstruments,
-        query: InferenceQuery,
-        moment: Moment,
+        self, snapshot: SymbolSnapshot, query: InferenceQuery, moment: Moment
     ) -> Mapping[Timeframe, CandleRows]:
         """Return the candles inside of the context that were not known at the moment, and are now."""
         start, end = moment.as_of - query.context, moment.as_of + query.context
@@ -218,28 +213,17 @@ class InferenceReader:
             first = max(timeframe.ceil(start), timeframe.floor(moment.as_of))
             if first + timeframe.length <= later.as_of:
                 plans.append(later.plan(request_of(timeframe, later.as_of, start=first), self._window_us))
-        return await read_plans(conn, instruments, query.symbol, plans)
+        return await read_plans(snapshot, plans)
 
     async def _add_events(
-        self, conn: AsyncConnection, query: InferenceQuery, moment: Moment, found: Found
+        self, snapshot: SymbolSnapshot, query: InferenceQuery, moment: Moment, found: Found
     ) -> None:
         if moment.snapshot is not None and self._has_events(query, moment):
             found.order_book, found.imbalances = moment.snapshot.order_book, moment.snapshot.imbalances
             return
         start, as_of = moment.as_of - self._window, moment.as_of
-        books = await OrderBookRepository(conn).query_orderbook_snapshots(
-            query.symbol, start, as_of=as_of, limit=1
-        )
-        imbalances = await ImbalanceRepository(conn).query_orderbook_imbalances(
-            query.symbol, start, as_of=as_of, limit=1
-        )
+        found.order_book, found.imbalances = await snapshot.last_events(start, as_of)
         found.events_place = "database"
-        if len(books):
-            found.order_book = books.book(0, query.symbol)
-        if len(imbalances):
-            values = imbalances[list(IMBALANCES)].to_numpy()[0].tolist()
-            at = imbalances.index[0].to_pydatetime()
-            found.imbalances = OrderBookImbalances(query.symbol, at, *values)
 
     def _assembled(self, query: InferenceQuery, moment: Moment, found: Found) -> InferenceDataFrame:
         parts = self._parts(query, found.candles)

@@ -11,6 +11,8 @@ from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import NoDataError
 from datalayer.repositories import CoverageRepository, InstrumentRepository
+from datalayer.repositories.candle_reads import CandleReader
+from datalayer.repositories.last_events import read_last_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
     from datalayer.db.connection import DatabaseConnectionManager
     from datalayer.domain.coverage import StoredRange
+    from datalayer.domain.imbalances import OrderBookImbalances
     from datalayer.domain.instrument import Instrument
+    from datalayer.domain.order_book import OrderBook
 
 
 class SnapshotInstruments(InstrumentRepository):
@@ -35,6 +39,27 @@ class SnapshotInstruments(InstrumentRepository):
         if symbol not in self._seen:
             self._seen[symbol] = await super().get(symbol)
         return self._seen[symbol]
+
+
+class SymbolSnapshot:
+    """What is stored of a symbol, in one state of the database; what does not change in that is asked for once.
+
+    Args:
+        conn: in a transaction as from `Reads.begin`.
+        symbol: canonical.
+    """
+
+    def __init__(self, conn: AsyncConnection, symbol: str) -> None:
+        self._conn = conn
+        self._symbol = symbol
+        self._instruments = SnapshotInstruments(conn)
+        self.candles = CandleReader(conn, self._instruments, symbol, in_snapshot=True)
+
+    async def last_events(
+        self, start: datetime, as_of: datetime
+    ) -> tuple[OrderBook | None, OrderBookImbalances | None]:
+        """Return the last order book and imbalances; see `read_last_events`."""
+        return await read_last_events(self._conn, self._instruments, self._symbol, start, as_of)
 
 
 class Reads:

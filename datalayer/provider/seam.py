@@ -12,16 +12,13 @@ from datalayer.domain.timeframe import Timeframe
 from datalayer.provider.candle_rows import NO_ROWS, CandleRows, cached_rows, fuller, joined, stored_rows
 from datalayer.repositories.candle_queries import CandleSelection
 from datalayer.repositories.candle_ranges import OpenRange
-from datalayer.repositories.candle_reads import CandleReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from datalayer.cache import CandleArrays
-    from datalayer.repositories import InstrumentRepository
+    from datalayer.provider.reads import SymbolSnapshot
 
 _FIRST_YEAR: Final = 1
 
@@ -203,26 +200,21 @@ def _forming(
     return 0, seconds_from > opened and request.as_of - opened >= SECOND_US
 
 
-async def read_plans(
-    conn: AsyncConnection, instruments: InstrumentRepository, symbol: str, plans: Sequence[CandlePlan]
-) -> dict[Timeframe, CandleRows]:
+async def read_plans(snapshot: SymbolSnapshot, plans: Sequence[CandlePlan]) -> dict[Timeframe, CandleRows]:
     """Return what plans of different timeframes ask for, from cache and database as one series each.
 
     Args:
-        conn: connection inside the caller's transaction.
-        instruments: on the same connection.
-        symbol: canonical.
+        snapshot: of the symbol.
         plans: one a timeframe.
     """
     rows = {plan.request.timeframe: plan.cached for plan in plans}
     lacking = [plan for plan in plans if not plan.is_complete]
     if not lacking:
         return rows
-    reader = CandleReader(conn, instruments, symbol)
-    found = await reader.read([plan.selection for plan in lacking], "best")
+    found = await snapshot.candles.read([plan.selection for plan in lacking], "best")
     for plan in lacking:
         timeframe = plan.request.timeframe
-        rows[timeframe] = plan.with_stored(stored_rows(found[timeframe], reader.instrument))
+        rows[timeframe] = plan.with_stored(stored_rows(found[timeframe], snapshot.candles.instrument))
     return rows
 
 

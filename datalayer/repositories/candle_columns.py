@@ -50,8 +50,8 @@ class CandleColumns:
 
     def joined(self, other: CandleColumns) -> CandleColumns:
         """Return both, which have no open time in common."""
-        if not len(other):
-            return self
+        if not len(other) or not len(self):
+            return self if len(self) else other
         values = {name: np.concatenate([column, other.steps[name]]) for name, column in self.steps.items()}
         both = CandleColumns(
             np.concatenate([self.times, other.times]),

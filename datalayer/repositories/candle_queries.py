@@ -138,38 +138,48 @@ def generated_query(
     parts = [] if only_seconds else [_longer_than_seconds(of, chosen.timeframe, ranges)]
     if rolled_up is not None:
         parts += _seconds(of, chosen.timeframe, ranges, rolled_up)
-    return (
-        f"SELECT {_select_list(chosen)}, weight, made_of"
-        f" FROM ({_best_roll_up(_bucket(chosen.timeframe), parts)}) AS candles"
-        f" {_order(chosen)}"
-    )
+    candle = f"{sql_literal(chosen.timeframe.value)} AS length, {_bucket(chosen.timeframe)} AS bucket"
+    lower = f"SELECT {candle}, lower.* FROM ({' UNION ALL '.join(parts)}) AS lower"
+    return f"SELECT {_select_list(chosen)}, weight, made_of FROM ({_best_roll_up(lower)}) AS candles {_order(chosen)}"
 
 
-def forming_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) -> str:
-    """Return the roll-up of what is closed of the candle that forms at `chosen.forming_at`; no row if nothing is.
+def forming_query(of: Instrument, chosen: Sequence[CandleSelection], rolled_up: RolledUp) -> str:
+    """Return the roll-ups of what is closed of the candles that form at a moment; no row where nothing is.
+
+    What the longest of them is made of holds all that the others are made of, so it is read once.
 
     Args:
         of: whose.
-        chosen: not of 1s.
+        chosen: of different timeframes, not 1s; of the same values and moment.
         rolled_up: what the aggregates hold; of 1m, in the place of 1s candles.
 
+    Returns:
+        A query with the columns `timeframe` and `weight` around those of `CandleSelection.types`.
+
     Raises:
-        ValueError: no candle is asked for that forms.
+        ValueError: there is not one moment at which a candle is asked for that forms.
     """
-    if chosen.forming_at is None:
-        msg = "no candle is asked for that forms"
+    at = chosen[0].forming_at
+    if at is None or any(selection.forming_at != at for selection in chosen):
+        msg = "no candle is asked for that forms, or at different moments"
         raise ValueError(msg)
-    opened = chosen.timeframe.floor(chosen.forming_at)
-    so_far = (OpenRange(opened, chosen.forming_at),)
-    closed = f" AND ts + timeframe * interval '1 second' <= {sql_literal(chosen.forming_at)}"
+    longest = max(selection.timeframe for selection in chosen)
+    so_far = (OpenRange(longest.floor(at), at),)
+    closed = f" AND ts + timeframe * interval '1 second' <= {sql_literal(at)}"
     parts = [
-        _longer_than_seconds(of, chosen.timeframe, so_far) + closed,
-        *_seconds(of, chosen.timeframe, so_far, rolled_up, closed),
+        _longer_than_seconds(of, longest, so_far) + closed,
+        *_seconds(of, longest, so_far, rolled_up, closed),
     ]
-    return (
-        f"SELECT {_select_list(chosen)}, weight"
-        f" FROM ({_best_roll_up(sql_literal(opened), parts)}) AS candles ORDER BY ts"
+    forming = ", ".join(
+        f"({sql_literal(selection.timeframe.value)}, {sql_literal(selection.timeframe.floor(at))})"
+        for selection in chosen
     )
+    lower = (
+        f"SELECT forming.*, lower.* FROM (VALUES {forming}) AS forming (length, bucket)"
+        f" JOIN ({' UNION ALL '.join(parts)}) AS lower"
+        " ON lower.ts >= forming.bucket"
+    )
+    return f"SELECT length AS timeframe, {_select_list(chosen[0])}, weight FROM ({_best_roll_up(lower)}) AS candles"
 
 
 def minutes_query(of: Instrument, chosen: CandleSelection, rolled_up: RolledUp) -> str:
@@ -254,21 +264,22 @@ def _seconds(
     return parts
 
 
-def _best_roll_up(bucket: str, parts: Sequence[str]) -> str:
+def _best_roll_up(lower: str) -> str:
+    """Return the query of candles, made of rows that each name the `length` and the `bucket` of the one they belong to."""
     return f"""
-        SELECT DISTINCT ON (bucket)
-            bucket AS ts, open, high, low, close, volume, trade_count, weight, timeframe AS made_of
+        SELECT DISTINCT ON (length, bucket)
+            length, bucket AS ts, open, high, low, close, volume, trade_count, weight, timeframe AS made_of
         FROM (
-            SELECT {bucket} AS bucket, timeframe,
+            SELECT length, bucket, timeframe,
                 first(open, ts) AS open, max(high) AS high, min(low) AS low, last(close, ts) AS close,
                 sum(volume)::bigint AS volume,
                 CASE WHEN count(trade_count) = count(*) THEN sum(trade_count) END AS trade_count,
                 count(*) FILTER (WHERE timeframe >= 60) * timeframe / 60
                     + count(DISTINCT date_trunc('minute', ts)) FILTER (WHERE timeframe < 60) AS weight
-            FROM ({" UNION ALL ".join(parts)}) AS lower
-            GROUP BY bucket, timeframe
+            FROM ({lower}) AS lower
+            GROUP BY length, bucket, timeframe
         ) AS by_timeframe
-        ORDER BY bucket, weight DESC, timeframe
+        ORDER BY length, bucket, weight DESC, timeframe
     """
 
 

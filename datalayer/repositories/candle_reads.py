@@ -58,15 +58,31 @@ Found: TypeAlias = dict[Timeframe, CandleColumns]
 
 
 class CandleReader:
-    """Reads candles of one instrument as counts of steps, in the caller's transaction."""
+    """Reads candles of one instrument as counts of steps, in the caller's transaction.
 
-    def __init__(self, conn: AsyncConnection, instruments: InstrumentRepository, symbol: str) -> None:
+    Args:
+        conn: connection inside the caller's transaction.
+        instruments: on the same connection.
+        symbol: a registered instrument.
+        in_snapshot: whether all statements of the transaction see the same state of the database; what the aggregates hold
+            is then asked once.
+    """
+
+    def __init__(
+        self,
+        conn: AsyncConnection,
+        instruments: InstrumentRepository,
+        symbol: str,
+        *,
+        in_snapshot: bool = False,
+    ) -> None:
         self._conn = conn
         self._instruments = instruments
         self._symbol = symbol
         self.instrument: Instrument
         self._seen: set[Instrument] = set()
-        self._known: RolledUp | None = None
+        self._in_snapshot = in_snapshot
+        self._known: tuple[tuple[datetime, datetime], RolledUp] | None = None
 
     async def in_one_scale(self, reads: Callable[[], Awaitable[T]]) -> T:
         """Return what several reads give together, repeated if a scale was widened between them."""
@@ -128,7 +144,9 @@ class CandleReader:
         return further
 
     async def _read_places(self, wanted: Sequence[CandleSelection], source: str) -> Found:
-        self._hull, self._known = _days(wanted), None
+        self._hull = _days(wanted)
+        if not self._in_snapshot:
+            self._known = None
         found = {chosen.timeframe: blank_columns(chosen.values) for chosen in wanted}
         stored = [c for c in wanted if source in {"best", "stored"} or c.timeframe is Timeframe.S1]
         found |= await self._query(stored, "stored", stored_query)
@@ -142,8 +160,7 @@ class CandleReader:
             if source == "generated":
                 generated = {t: columns.labelled("generated") for t, columns in generated.items()}
             found = _joined(found, generated)
-        forming = [chosen for chosen in made if _forms(chosen)]
-        found = _joined(found, await self._query_rolled_up(forming, "forming", forming_query))
+        found = _joined(found, await self._forming([chosen for chosen in made if _forms(chosen)]))
         return _limited(wanted, found)
 
     async def _aggregated(self, wanted: Sequence[CandleSelection]) -> Found:
@@ -215,6 +232,13 @@ class CandleReader:
             reach *= _ROOM
         return found
 
+    async def _forming(self, wanted: Sequence[CandleSelection]) -> Found:
+        if not wanted:
+            return {}
+        rolled_up = await self._rolled_up()
+        query = forming_query(self.instrument, wanted, rolled_up)
+        return await self._read_rows(wanted, "forming", query, labelled=True)
+
     async def _from_first(self, chosen: CandleSelection) -> CandleSelection:
         """Return the selection from where there is something to roll up; without ranges, if there is nothing."""
         if chosen.hull.start is not None:
@@ -229,9 +253,10 @@ class CandleReader:
 
     async def _rolled_up(self) -> RolledUp:
         """Return what the aggregates hold; the same throughout one read."""
-        if self._known is None:
-            self._known = await read_rolled_up(self._conn, *self._hull)
-        return self._known
+        start, end = self._hull
+        if self._known is None or not self._known[0][0] <= start <= end <= self._known[0][1]:
+            self._known = self._hull, await read_rolled_up(self._conn, start, end)
+        return self._known[1]
 
     async def _query_rolled_up(
         self,
@@ -254,15 +279,21 @@ class CandleReader:
         """Read all timeframes in one query."""
         if not wanted:
             return {}
-        types = wanted[0].types | _MORE_COLUMNS[origin]
         parts = [query(self.instrument, chosen) for chosen in wanted]
-        if len(parts) > 1:
-            types = {"timeframe": "int4", **types}
-            parts = [
-                f"SELECT {sql_literal(chosen.timeframe.value)} AS timeframe, part.* FROM ({part}) AS part"
-                for chosen, part in zip(wanted, parts, strict=True)
-            ]
-        columns = await copy_out(self._conn, " UNION ALL ".join(parts), types)
+        if len(parts) == 1:
+            return await self._read_rows(wanted, origin, parts[0], labelled=False)
+        parts = [
+            f"SELECT {sql_literal(chosen.timeframe.value)} AS timeframe, part.* FROM ({part}) AS part"
+            for chosen, part in zip(wanted, parts, strict=True)
+        ]
+        return await self._read_rows(wanted, origin, " UNION ALL ".join(parts), labelled=True)
+
+    async def _read_rows(
+        self, wanted: Sequence[CandleSelection], origin: str, query: str, *, labelled: bool
+    ) -> Found:
+        """Read the rows of a query; those of several timeframes are labelled by the first column, `timeframe`."""
+        types = wanted[0].types | _MORE_COLUMNS[origin]
+        columns = await copy_out(self._conn, query, {"timeframe": "int4", **types} if labelled else types)
         data = {name: column.data for name, column in columns.items()}
         rows = len(data["ts"])
         self._queries += 1
@@ -274,7 +305,7 @@ class CandleReader:
         everything = CandleColumns(
             data["ts"], {name: data[name] for name in wanted[0].values}, origins, weights
         )
-        if len(wanted) == 1:
+        if not labelled:
             return {wanted[0].timeframe: everything.ascending()}
         return {c.timeframe: everything.rows(data["timeframe"] == c.timeframe).ascending() for c in wanted}
 
@@ -329,8 +360,8 @@ def _reaching_back(chosen: CandleSelection, reach: int) -> CandleSelection:
 
 
 def _days(wanted: Sequence[CandleSelection]) -> tuple[datetime, datetime]:
-    """Return a range that holds all candles, and those that form, with their parts."""
+    """Return whole days that hold all candles, and those that form, with their parts."""
     starts = [chosen.hull.start or _EARLIEST for chosen in wanted]
     ends = [chosen.forming_at or chosen.hull.end for chosen in wanted]
     day = Timeframe.D1.length
-    return Timeframe.D1.floor(min(*starts, *ends)), min(max(ends), _LATEST - day) + day
+    return Timeframe.D1.floor(min(*starts, *ends)), Timeframe.D1.floor(min(max(ends), _LATEST - day)) + day

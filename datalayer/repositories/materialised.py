@@ -8,7 +8,7 @@ meantime; over several levels it cannot hand a range of time down, and is planne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
@@ -16,22 +16,24 @@ from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_MATERIALISED: Final = text("""
-    SELECT a.user_view_name, format('%I.%I', h.schema_name, h.table_name),
-        greatest(_timescaledb_functions.to_timestamp(mark.watermark), timestamptz '0001-01-01Z')
+_MATERIALISED: Final = """
+    SELECT a.user_view_name AS name, format('%I.%I', h.schema_name, h.table_name) AS storage,
+        greatest(_timescaledb_functions.to_timestamp(mark.watermark), timestamptz '0001-01-01Z') AS end_ts,
+        NULL::timestamptz AS start_ts
     FROM _timescaledb_catalog.continuous_agg AS a
     JOIN _timescaledb_catalog.continuous_aggs_watermark AS mark USING (mat_hypertable_id)
     JOIN _timescaledb_catalog.hypertable AS h ON h.id = a.mat_hypertable_id
     WHERE a.user_view_name = ANY(:names)
         AND format('%I.%I', a.user_view_schema, a.user_view_name)::regclass = to_regclass(a.user_view_name)
-""")
-_DIRTY: Final = text("""
-    SELECT start_ts, end_ts FROM dirty_ranges
+"""
+_WITH_DIRTY: Final = text(f"""{_MATERIALISED}
+    UNION ALL SELECT NULL, NULL, end_ts, start_ts FROM dirty_ranges
     WHERE relation = :relation AND start_ts < :end AND end_ts > :start ORDER BY start_ts, end_ts
 """)
 
@@ -59,21 +61,34 @@ async def read_materialised(conn: AsyncConnection, names: Iterable[str]) -> dict
     """
     wanted = list(names)
     with driver_errors_translated():
-        rows = await conn.execute(_MATERIALISED, {"names": wanted})
-    found = {name: Materialised(table, end) for name, table, end in rows}
+        rows = (await conn.execute(text(_MATERIALISED), {"names": wanted})).all()
+    return _by_name(wanted, rows)
+
+
+async def read_materialised_and_dirty(
+    conn: AsyncConnection, names: Iterable[str], source: str, start: datetime, end: datetime
+) -> tuple[dict[str, Materialised], tuple[tuple[datetime, datetime], ...]]:
+    """Do as `read_materialised`, and add where the source in `[start, end)` was written to since it was materialised.
+
+    Both as of one moment, so a refresh does no harm that comes before or after it.
+
+    Returns:
+        By name; and half-open ranges, ascending.
+
+    Raises:
+        DatabaseError: there is no such aggregate on the search path, or the server refuses.
+    """
+    wanted = list(names)
+    values = {"names": wanted, "relation": source, "start": start, "end": end}
+    with driver_errors_translated():
+        rows = (await conn.execute(_WITH_DIRTY, values)).all()
+    dirty = tuple((row.start_ts, row.end_ts) for row in rows if row.name is None)
+    return _by_name(wanted, [row for row in rows if row.name is not None]), dirty
+
+
+def _by_name(wanted: Sequence[str], rows: Sequence[Row[Any]]) -> dict[str, Materialised]:
+    found = {row.name: Materialised(row.storage, row.end_ts) for row in rows}
     if missing := [name for name in wanted if name not in found]:
         msg = f"no continuous aggregate {', '.join(missing)}; run `alembic upgrade head`"
         raise DatabaseError(msg)
     return found
-
-
-async def read_dirty_ranges(
-    conn: AsyncConnection, source: str, start: datetime, end: datetime
-) -> tuple[tuple[datetime, datetime], ...]:
-    """Return the half-open ranges of a source that were written to since they were materialised, ascending.
-
-    Read them before what is materialised: then a refresh in between does no harm.
-    """
-    with driver_errors_translated():
-        rows = await conn.execute(_DIRTY, {"relation": source, "start": start, "end": end})
-    return tuple((row.start_ts, row.end_ts) for row in rows)

@@ -43,7 +43,10 @@ BOOK_COLUMNS: Final[dict[str, PgType]] = {
     "ask_prices": "int8[]",
     "ask_sizes": "int8[]",
 }
-SELECT_BOOKS: Final = f"SELECT ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes FROM order_books"
+BOOK_VALUES: Final = (
+    f"ts, coalesce(last_update_id, {UNKNOWN_UPDATE_ID}), bid_prices, bid_sizes, ask_prices, ask_sizes"
+)
+SELECT_BOOKS: Final = f"SELECT {BOOK_VALUES} FROM order_books"
 _AGGREGATED: Final = (Timeframe.S1, Timeframe.M1)
 _INT8_END: Final = 2.0**63
 TARGET: Final = WriteTarget(

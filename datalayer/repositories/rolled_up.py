@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from datalayer.db.aggregates import AGGREGATES
 from datalayer.repositories.candle_queries import RolledUp
 from datalayer.repositories.candle_ranges import fewer
-from datalayer.repositories.materialised import read_dirty_ranges, read_materialised
+from datalayer.repositories.materialised import read_materialised_and_dirty
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,6 +21,6 @@ async def read_rolled_up(conn: AsyncConnection, start: datetime, end: datetime) 
     Raises:
         DatabaseError: the database is not migrated, or the server refuses.
     """
-    dirty = await read_dirty_ranges(conn, "candles", start, end)
-    materialised = await read_materialised(conn, (a.name for a in AGGREGATES["candles"]))
-    return RolledUp({a.bucket: materialised[a.name] for a in AGGREGATES["candles"]}, fewer(dirty))
+    levels = AGGREGATES["candles"]
+    found, dirty = await read_materialised_and_dirty(conn, (a.name for a in levels), "candles", start, end)
+    return RolledUp({a.bucket: found[a.name] for a in levels}, fewer(dirty))
