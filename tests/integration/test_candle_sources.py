@@ -210,6 +210,36 @@ async def test_a_forming_candle_is_made_of_what_covers_it_best(candles: CandleRe
     assert told(forming) == [(2, "forming")]
 
 
+async def test_candles_that_form_at_once_are_each_what_it_is_alone(engine: AsyncEngine) -> None:
+    """Seconds with holes, materialised up to 13:20 and dirty in places; an hour of which there are only stored minutes."""
+    random = np.random.default_rng(7)
+    seconds = flat(15 * 3600, Timeframe.S1, 1)
+    for name, change in (("open", 0), ("close", 0), ("high", 99), ("low", -99)):
+        seconds[name] = random.integers(100, 200, len(seconds)) + change
+    seconds = seconds[(random.random(len(seconds)) < 0.7) & (seconds.index.hour != 11)]  # type: ignore[attr-defined]
+    minutes = flat(60, Timeframe.M1, 5, START + 11 * HOUR)
+    async with engine.begin() as conn:
+        await InstrumentRepository(conn).ensure(BTC, 2, 6)
+        await CandleRepository(conn).upsert_candles(BTC, "1s", seconds)
+        await CandleRepository(conn).upsert_candles(BTC, "1m", minutes)
+    await materialise(engine, "candles", START, START + timedelta(hours=13, minutes=20))
+    lengths = [timeframe for timeframe in Timeframe if timeframe is not Timeframe.S1]
+    async with engine.begin() as conn:
+        candles = CandleRepository(conn)
+        await candles.upsert_candles(BTC, "1s", flat(3, Timeframe.S1, 7, START + timedelta(hours=12.61)))
+        for hours in (0, 0.01, 11.4, 12, 12.6, 12.615, 13.25, 13.34, 14, 14.123, 15.5):
+            asked: dict[str, Any] = {
+                "start": START,
+                "as_of": START + timedelta(hours=hours),
+                "include_forming": True,
+            }
+            at_once = await candles.query_multi_timeframe_ohlcv(BTC, lengths, align=False, **asked)
+            for length in lengths:
+                alone = await candles.query_ohlcv_data(BTC, length, **asked)
+                pd.testing.assert_frame_equal(at_once[length.label], alone, check_exact=True)
+    assert set(at_once["1d"]["source"]) == {"forming"}
+
+
 async def test_columns_are_chosen_and_ordered(candles: CandleRepository) -> None:
     await candles.upsert_candles(BTC, "1m", flat(3, Timeframe.M1, 1))
     frame = await candles.query_ohlcv_data(BTC, "1m", columns=["volume", "close"])

@@ -98,7 +98,14 @@ async def test_more_callers_than_server_connections_each_get_their_own_answers(
 
 
 async def test_every_transaction_has_the_configured_session(database: DatabaseConnectionManager) -> None:
-    names = ("search_path", "TimeZone", "jit", "statement_timeout", "application_name")
+    names = (
+        "search_path",
+        "TimeZone",
+        "jit",
+        "constraint_exclusion",
+        "statement_timeout",
+        "application_name",
+    )
     questions = ", ".join(f"current_setting('{name}')" for name in names)
 
     async def session() -> tuple[object, ...]:
@@ -106,7 +113,7 @@ async def test_every_transaction_has_the_configured_session(database: DatabaseCo
             return tuple((await conn.execute(text(f"SELECT {questions}"))).one())
 
     for found in await asyncio.gather(*(session() for _ in range(20))):
-        assert found == ('"Odd ""name""", public', "UTC", "off", "2min", "datalayer")
+        assert found == ('"Odd ""name""", public', "UTC", "off", "off", "2min", "datalayer")
 
 
 async def test_json_and_many_rows_work(database: DatabaseConnectionManager) -> None:

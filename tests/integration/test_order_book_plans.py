@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from datalayer.db.aggregates import refresh_aggregates
 from datalayer.repositories import ImbalanceRepository, InstrumentRepository, OrderBookRepository
+from datalayer.repositories.last_events import read_last_events
 from datalayer.timescale import compress_chunks
 from tests.query_plans import check_index_use, chunks_in, chunks_of, query_plan, shipped_queries
 
@@ -131,6 +132,20 @@ async def test_the_newest_rows_are_planned_for_their_own_chunk(engine: AsyncEngi
             assert len(await newest[name](conn)) == 20
         (plan,) = [await query_plan(conn, query) for query in queries]
     assert len(chunks_in(plan)) == 1, plan
+
+
+async def test_the_last_events_are_planned_for_their_own_chunks(engine: AsyncEngine) -> None:
+    await fill(engine, "fresh")
+    async with engine.connect() as conn:
+        with shipped_queries() as queries:
+            book, imbalances = await read_last_events(
+                conn, InstrumentRepository(conn), BTC, NEWEST - timedelta(minutes=5), NEWEST
+            )
+        (plan,) = [await query_plan(conn, query) for query in queries]
+    assert book is not None
+    assert imbalances is not None
+    assert len(chunks_in(plan)) == 2, plan
+    check_index_use(plan)
 
 
 async def test_a_dirty_range_is_found_by_its_index(engine: AsyncEngine) -> None:

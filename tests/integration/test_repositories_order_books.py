@@ -6,12 +6,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBookColumns
+from datalayer.domain.imbalances import OrderBookImbalances
+from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBook, OrderBookColumns
 from datalayer.errors import InvalidInputError, ScaleError
-from datalayer.repositories import InstrumentRepository, OrderBookRepository, WriteCounts
+from datalayer.repositories import (
+    ImbalanceRepository,
+    InstrumentRepository,
+    OrderBookRepository,
+    WriteCounts,
+)
+from datalayer.repositories.last_events import read_last_events
 from tests.market_files import market_frame
 
 if TYPE_CHECKING:
@@ -106,6 +114,29 @@ async def test_ranges_visibility_and_nothing(books: OrderBookRepository) -> None
     nothing = await books.query_orderbook_snapshots(BTC, end=START)
     assert (len(nothing), nothing.bid_prices.shape, nothing.timestamps.dtype) == (0, (0, 0), "datetime64[us]")
     assert await books.insert_order_books(BTC, nothing) == WriteCounts()
+
+
+async def test_the_last_book_and_imbalances_come_together_or_each_alone(
+    books: OrderBookRepository, conn: AsyncConnection
+) -> None:
+    async def last(after_us: int) -> tuple[OrderBook | None, OrderBookImbalances | None]:
+        as_of = START + timedelta(microseconds=after_us)
+        return await read_last_events(conn, InstrumentRepository(conn), BTC, START, as_of)
+
+    assert await last(9) == (None, None)
+    written = ragged_books()
+    await books.insert_order_books(BTC, written)
+    for row in range(4):
+        book, none = await last(row)
+        assert none is None
+        assert book == written.book(row, BTC)
+    known = OrderBookImbalances(BTC, START + timedelta(microseconds=2), 0.5, volume_imbalance_60s=-0.25)
+    frame = pd.DataFrame([known.values()], index=pd.DatetimeIndex([known.ts]))
+    await ImbalanceRepository(conn).upsert_imbalances(BTC, frame)
+    assert await last(1) == (written.book(1, BTC), None)
+    assert await last(3) == (written.book(3, BTC), known)
+    await conn.execute(text("DELETE FROM order_books"))
+    assert await last(3) == (None, known)
 
 
 async def test_books_of_one_time_collapse_if_equal_and_are_refused_if_not(books: OrderBookRepository) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from datalayer import Timeframe, UnifiedDataProvider
 from datalayer.domain.indicators import Ema, Macd, Rsi
 from datalayer.errors import InvalidInputError, NoDataError, ProviderClosedError, StaleDataError
 from datalayer.provider import ProviderSettings
 from tests.integration.provider.feeding import BTC, SECOND, START, book, candle, feed, store
+from tests.query_plans import shipped_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,7 +153,7 @@ async def test_stale_data_are_marked_and_refused(
         StaleDataError, match=r"order_book is 30.1 s old, and max_age_s=5; is its feed alive"
     ) as error:
         await live.get_inference_data(BTC, timeframes=["1s", "1m"], max_age_s=5)
-    assert (error.value.part, error.value.symbol) == ("order_book", BTC)
+    assert (error.value.part, error.value.symbol, error.value.lag_s) == ("order_book", BTC, 2.0)
     await live.get_inference_data(BTC, timeframes=["1s"], max_age_s={"candles.1s": 5})
     await live.get_inference_data(BTC, timeframes=["1s"], max_age_s=5, include_order_book=False)
     with pytest.raises(StaleDataError):
@@ -161,6 +163,53 @@ async def test_stale_data_are_marked_and_refused(
     clock.now += timedelta(seconds=200)
     with pytest.raises(StaleDataError, match=r"candles\.1s is"):
         await live.get_multi_timeframe_data(BTC, ["1s"], limit=5, max_age_s=60)
+
+
+async def test_an_answer_from_history_asks_for_nothing_twice(
+    engine: AsyncEngine, live: UnifiedDataProvider
+) -> None:
+    sent: list[str] = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    with shipped_queries() as queries:
+        await live.get_inference_data(BTC, START + timedelta(seconds=330.5))
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+    assert [
+        sum(table in statement for statement in sent) for table in ("FROM instruments", "dirty_ranges")
+    ] == [
+        1,
+        1,
+    ]
+    assert sum("order_book" in query for query in queries) == 1
+    assert sum("forming" in query for query in queries) == 1
+    assert len(set(queries)) == len(queries)
+
+
+async def test_an_age_counts_to_the_moment_of_the_call(
+    engine: AsyncEngine, live: UnifiedDataProvider, clock: Clock, cache: DataCacheManager
+) -> None:
+    """Books go on, imbalances do not come: the answer waits for them, and gives the book of the moment that it is of."""
+    for number in range(1, 19):
+        clock.now = START + timedelta(seconds=700.1 + number / 10)
+        cache.put_orderbook(book(700, after_s=number / 10))
+    asked: dict[str, Any] = {"timeframes": ["1s"], "include_forming": False}
+    found = await live.get_inference_data(BTC, max_age_s={"order_book": 3}, **asked)
+    assert (found.timestamp, found.as_of) == (clock.now, START + timedelta(seconds=700))
+    assert found.quality.staleness_s["order_book"] == 0.0
+    with pytest.raises(
+        StaleDataError, match=r"is 1.9 s old, and max_age_s=1; 1.9 s of it is how far"
+    ) as error:
+        await live.get_inference_data(BTC, max_age_s={"order_book": 1}, **asked)
+    assert (error.value.age_s, error.value.lag_s) == (1.9, 1.9)
+    later = await live.get_inference_data(BTC, found.as_of, max_age_s={"order_book": 1}, **asked)
+    assert later.as_of == found.as_of
+    hasty = ProviderSettings(settle_s=0.5)
+    async with UnifiedDataProvider(engine, cache=cache, symbols=[BTC], settings=hasty) as provider:
+        found = await provider.get_inference_data(BTC, max_age_s={"order_book": 1}, **asked)
+    assert found.as_of == clock.now - timedelta(seconds=0.5)
 
 
 async def test_without_a_feed_everything_comes_from_the_database(engine: AsyncEngine, clock: Clock) -> None:
