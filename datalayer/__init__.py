@@ -4,6 +4,7 @@ from datalayer.cache import DataCacheManager
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.db.retry import RetryableDBOperation
+from datalayer.domain.annotation import Annotation
 from datalayer.domain.candle import Candle
 from datalayer.domain.coverage import CoverageReport, LatestTimestamps, StoredRange
 from datalayer.domain.imbalance_tracker import ImbalanceTracker
@@ -25,6 +26,7 @@ from datalayer.ingestion import DataIngestionPipeline, UnitOfWork
 from datalayer.provider import UnifiedDataProvider, connect
 from datalayer.repositories import (
     AggregateRefresher,
+    AnnotationRepository,
     CandleRepository,
     CoverageRepository,
     DirtyRangeRepository,
@@ -39,6 +41,8 @@ from datalayer.rollout.manager import DataMigrationManager
 
 __all__ = [
     "AggregateRefresher",
+    "Annotation",
+    "AnnotationRepository",
     "Candle",
     "CandleRepository",
     "CoverageReport",

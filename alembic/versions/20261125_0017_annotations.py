@@ -23,8 +23,8 @@ SYMBOL = "symbol ~ '^[A-Z0-9]{1,20}/[A-Z0-9]{1,20}$'"
 def upgrade() -> None:
     op.create_table(
         "annotation_data",
-        sa.Column("content_hash", sa.LargeBinary(), nullable=False, comment="BLAKE2b of the content"),
-        sa.Column("frame", sa.LargeBinary(), nullable=False, comment="an InferenceDataFrame, sealed Parquet"),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False, comment="BLAKE2b of the JSON"),
+        sa.Column("frame", sa.LargeBinary(), nullable=False, comment="an InferenceDataFrame as JSON, zlib"),
         sa.Column("stored_at", MOMENT, server_default=NOW, nullable=False, comment="UTC"),
         sa.PrimaryKeyConstraint("content_hash", name=op.f("pk_annotation_data")),
         sa.CheckConstraint("octet_length(content_hash) = 32", name=op.f("ck_annotation_data_content_hash")),

@@ -26,10 +26,8 @@ class AnnotationData(Base):
 
     __tablename__ = "annotation_data"
 
-    content_hash: Mapped[bytes] = mapped_column(
-        LargeBinary, primary_key=True, comment="BLAKE2b of the content"
-    )
-    frame: Mapped[bytes] = mapped_column(LargeBinary, comment="an InferenceDataFrame, sealed Parquet")
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True, comment="BLAKE2b of the JSON")
+    frame: Mapped[bytes] = mapped_column(LargeBinary, comment="an InferenceDataFrame as JSON, zlib")
     stored_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=text("now()"), comment="UTC"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.domain.annotated_candles import closed_candles, compared
 from datalayer.domain.annotation import Annotation, check_shown
+from datalayer.domain.frame_codec import digest_of
 from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.moments import utc_moment
 from datalayer.domain.symbols import canonical_symbol
@@ -95,7 +97,7 @@ class AnnotationRepository:
         row = _row(annotation, digest)
         with driver_errors_translated():
             if frame is not None:
-                data = {"content_hash": row["content_hash"], "frame": frame.to_parquet()}
+                data = {"content_hash": row["content_hash"], "frame": zlib.compress(frame.to_json().encode())}
                 await self._conn.execute(_KEEP_DATA, data)
             await self._conn.execute(_INSERT, row)
         return await self._stored(replace(annotation, data_hash=digest))
@@ -183,13 +185,7 @@ class AnnotationRepository:
         digest = revisions[-1 if revision is None else revision - 1].data_hash
         with driver_errors_translated():
             data = await self._conn.scalar(_DATA, {"content_hash": digest})
-        try:
-            frame = InferenceDataFrame.from_parquet(data)
-        except InvalidInputError as exc:
-            raise AlteredDataError("annotation_data", str(digest), str(exc)) from exc
-        if frame.content_hash() != digest:
-            raise AlteredDataError("annotation_data", str(digest), f"it is {frame.content_hash()}")
-        return frame
+        return _unpacked(data, str(digest))
 
     async def list_changes(self, annotation_id: UUID, revision: int | None = None) -> pd.DataFrame:
         """Return the candles that an annotation was made on and that history has otherwise today.
@@ -242,3 +238,13 @@ def _row(annotation: Annotation, digest: str) -> dict[str, Any]:
 def _annotation(row: Any) -> Annotation:
     symbol, lengths, *rest = row
     return Annotation(symbol, tuple(map(Timeframe, lengths)), *rest)
+
+
+def _unpacked(data: Any, digest: str) -> InferenceDataFrame:
+    try:
+        text = zlib.decompress(data).decode()
+    except (zlib.error, UnicodeDecodeError) as exc:
+        raise AlteredDataError("annotation_data", digest, str(exc)) from exc
+    if (found := digest_of(text)) != digest:
+        raise AlteredDataError("annotation_data", digest, f"it is {found} now")
+    return InferenceDataFrame.from_json(text)

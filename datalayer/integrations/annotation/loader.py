@@ -23,9 +23,10 @@ _AWARE: Final = LegacySettings(times="aware")
 class HistoricalDataLoader:
     """In the place of the class of that name that annotation tools have; blocking, and safe from any number of threads.
 
-        loader = HistoricalDataLoader(market)
-        chart = loader.get_data("BTC/USDT", "1m", end=datetime(2024, 8, 8, 10, 2, tzinfo=UTC), limit=100)
-        moment = loader.get_context("BTC/USDT", datetime(2024, 8, 8, 10, 1, 30, tzinfo=UTC), window_minutes=10)
+        with datalayer.sync.connect() as market:
+            loader = HistoricalDataLoader(market)
+            chart = loader.get_data("BTC/USDT", "1m", end=datetime(2024, 8, 8, 10, 2, tzinfo=UTC), limit=100)
+            frame = loader.get_context("BTC/USDT", datetime(2024, 8, 8, 10, 1, tzinfo=UTC), window_minutes=10)
 
     Args:
         market: answers; open.

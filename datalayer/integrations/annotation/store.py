@@ -25,10 +25,12 @@ T = TypeVar("T")
 class AnnotationStore:
     """What people say of ranges of time, each with the very data that they looked at; safe from any number of threads.
 
-        frame = loader.get_context("BTC/USDT", moment, window_minutes=30)
-        minutes = {"symbol": "BTC/USDT", "timeframes": ("1m",), "start": moment, "end": moment + timedelta(minutes=2)}
-        saved = store.save(Annotation(**minutes, label="breakout", author="anna"), frame)
-        assert store.get_data(saved.id) == frame
+        with datalayer.sync.connect() as market:
+            store, loader = AnnotationStore(market), HistoricalDataLoader(market)
+            start, end = datetime(2024, 8, 8, 10, 1, tzinfo=UTC), datetime(2024, 8, 8, 10, 3, tzinfo=UTC)
+            frame = loader.get_context("BTC/USDT", start, window_minutes=30)
+            saved = store.save(Annotation("BTC/USDT", ("1m",), start, end, "breakout", author="anna"), frame)
+            assert store.get_data(saved.id) == frame
 
     Each method is a transaction of its own. For several in one, and in coroutines, there is `UnitOfWork.annotations`.
 

@@ -208,7 +208,7 @@ def test_what_does_not_show_the_label_is_refused(store: AnnotationStore, frame: 
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE annotation_data SET frame = set_byte(frame, 200, (get_byte(frame, 200) + 1) % 256)",
+        "UPDATE annotation_data SET frame = set_byte(frame, 50, (get_byte(frame, 50) + 1) % 256)",
         "UPDATE annotation_data SET frame = (SELECT frame FROM annotation_data ORDER BY content_hash DESC LIMIT 1)",
     ],
 )

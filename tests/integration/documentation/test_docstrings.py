@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-import datalayer
+import datalayer.sync
 from datalayer import DataIngestionPipeline, MarketHistory, Timeframe, timescale
 from datalayer.ingestion import cancelled_by_signals
+from datalayer.integrations import annotation, data_provider
 from datalayer.rollout.dual_writer import DualWriter
 from datalayer.rollout.parquet_candles import ParquetCandles
 from tests.integration.documentation.examples import docstring_examples, run
@@ -68,6 +69,10 @@ async def test_the_example_runs(
         "history": MarketHistory(market.database),
     }
     names |= {"start": START, "end": START.replace(minute=3), "trades": await market.get_trades(BTC, limit=3)}
+    names |= {name: getattr(annotation, name) for name in annotation.__all__}
+    names |= {name: getattr(data_provider, name) for name in data_provider.__all__} | {
+        "TheirOwnBase": type("", (), {})
+    }
     names |= {"candle": candle(400), "frame": frame, "feed": feed, "path": tmp_path / "feed.outbox"}
     names |= {"cache": datalayer.DataCacheManager(), "cancelled_by_signals": cancelled_by_signals}
     names |= {"DualWriter": DualWriter, "engine": market.database.engine, "parquet": ParquetCandles(tmp_path)}

@@ -52,14 +52,16 @@ async def test_cache(market: UnifiedDataProvider) -> None:
     assert names["cache"].get_latest_ohlcv(BTC, "1m", 1).index[0] == START + timedelta(minutes=3)
 
 
-async def test_annotation(stored: None, tmp_path: Path) -> None:
+async def test_annotation(stored: None) -> None:
     del stored
     names: dict[str, Any] = {}
     for block in page_blocks("docs/how-to/annotation.md"):
         await run(block, "annotation.md", names)
-    assert names["inputs"][:2].tolist() == [60_119.0, 60_150.5]
+    assert names["inputs"][:2].tolist() == [60_059.0, 60_060.5]
     assert names["label"] == "up"
-    assert (tmp_path / "moment.parquet").stat().st_size > 0
+    assert names["chart"]["close"].iloc[-1] == 60_059.0
+    assert names["targets"].tolist() == ["up", "up"]
+    assert names["features"]["1m.close"].tolist() == [60_119.0, 60_179.0]
 
 
 async def test_backtest(market: UnifiedDataProvider) -> None:
