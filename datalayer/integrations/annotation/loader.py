@@ -48,7 +48,9 @@ class HistoricalDataLoader:
         end: datetime | None = None,
         limit: int = 500,
     ) -> pd.DataFrame:
-        """Return closed candles for a chart, as they are stored today.
+        """Return closed candles for a chart, as they are stored today, by their open times.
+
+        The last one before `end` may have closed after it: what was known at a moment, `get_context` gives.
 
         Args:
             symbol: in any known spelling.

@@ -303,15 +303,18 @@ class DataProviderMixin:
         return [self._price(float(last["price"].iloc[0]), last.index[0].to_pydatetime(), "trade")]
 
     def _last_closes(self, symbol: str) -> list[CurrentPrice]:
-        layer = self.data_layer
-        found = layer.candles(symbol, layer.market.timeframes, 1, include_forming=True)
-        prices = []
-        for label, table in found.items():
-            if len(table):
-                opened = table.index[0].to_pydatetime()
-                forms = "is_forming" in table and bool(table["is_forming"].iloc[0])
-                at = opened if forms else opened + Timeframe.parse(label).length
-                prices.append(self._price(float(table["close"].iloc[0]), at, f"candles.{label}"))
+        """Return the close of the last candle of the shortest timeframe, and of longer ones as far as shorter ones are late."""
+        layer, prices = self.data_layer, list[CurrentPrice]()
+        for timeframe in layer.market.timeframes:
+            table = layer.candles(symbol, [timeframe], 1, include_forming=True).get(timeframe.label)
+            if table is None or not len(table):
+                continue
+            opened = table.index[0].to_pydatetime()
+            forms = "is_forming" in table and bool(table["is_forming"].iloc[0])
+            at = opened if forms else opened + timeframe.length
+            prices.append(self._price(float(table["close"].iloc[0]), at, f"candles.{timeframe.label}"))
+            if prices[-1].age_s <= 2 * timeframe.value:
+                break
         return prices
 
     def _price(self, value: float, at: datetime, source: str) -> CurrentPrice:
