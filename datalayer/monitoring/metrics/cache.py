@@ -48,7 +48,7 @@ class CacheCollector(Collector):
         yield gauge(f"{name}items", "Items that are kept.", [((k,), s.items) for k, s in kinds], _KIND)
         yield gauge(
             f"{name}memory_bytes",
-            "Memory that they take, about.",
+            "Memory that the items take, about.",
             [((k,), s.memory_bytes) for k, s in kinds],
             _KIND,
         )

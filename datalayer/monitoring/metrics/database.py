@@ -36,7 +36,9 @@ class DatabaseCollector(Collector):
         state = self._watch.state
         yield gauge("datalayer_database_up", "1 if the database could be looked at.", state is not None)
         yield gauge(
-            "datalayer_database_look_duration_seconds", "How long the last look took.", self._watch.duration_s
+            "datalayer_database_look_duration_seconds",
+            "How long the last look at the database took.",
+            self._watch.duration_s,
         )
         if state is not None:
             yield from _of_database(state)
@@ -50,14 +52,14 @@ def _of_database(state: DatabaseState) -> Iterator[Metric]:
     versions = [((state.postgres, state.timescaledb or "", state.revision or "base"), 1.0)]
     labels = ("postgres", "timescaledb", "revision")
     yield gauge("datalayer_database_info", "Versions, as labels.", versions, labels)
-    yield gauge("datalayer_database_read_only", "1 if it refuses writes.", state.read_only)
+    yield gauge("datalayer_database_read_only", "1 if the database refuses writes.", state.read_only)
     yield gauge("datalayer_schema_current", "1 if the schema is what this package wants.", state.is_current)
     yield gauge("datalayer_database_size_bytes", "Size of the whole database.", state.size_bytes)
     oldest = min((span.recorded_at for span in state.dirty), default=state.at)
     yield gauge("datalayer_dirty_ranges", "Ranges whose aggregates are to be refreshed.", len(state.dirty))
     yield gauge(
         "datalayer_dirty_oldest_age_seconds",
-        "Since when the oldest of them waits; 0: there is none.",
+        "How long the oldest range has waited to be refreshed; 0: there is none.",
         (state.at - oldest).total_seconds(),
     )
     yield gauge(
@@ -74,10 +76,12 @@ def _of_relations(relations: Iterable[RelationState]) -> Iterator[Metric]:
 
     yield each("size_bytes", "Size of a hypertable or aggregate.", lambda one: one.size_bytes)
     yield each("growth_bytes_per_day", "How much a day of data takes.", lambda one: one.bytes_per_day)
-    yield each("chunks", "Chunks.", lambda one: one.chunks)
+    yield each("chunks", "Chunks of a relation.", lambda one: one.chunks)
     yield each("compressed_chunks", "Chunks that are compressed.", lambda one: one.compressed_chunks)
-    yield each("compression_before_bytes", "What those took before.", lambda one: one.bytes_before)
-    yield each("compression_after_bytes", "What they take since.", lambda one: one.bytes_after)
+    yield each(
+        "compression_before_bytes", "What compressed chunks took before.", lambda one: one.bytes_before
+    )
+    yield each("compression_after_bytes", "What compressed chunks take since.", lambda one: one.bytes_after)
     yield each(
         "compression_saved_ratio",
         "Share that compression saved; absent: nothing is compressed.",
@@ -98,14 +102,17 @@ def _of_retention(relations: Iterable[RelationState]) -> Iterator[Metric]:
     kept = [one for one in relations if one.drop_after is not None]
     windows: list[Sample] = [((one.name,), one.drop_after.total_seconds()) for one in kept if one.drop_after]
     yield gauge(
-        "datalayer_retention_window_seconds", "Age from which a policy drops chunks.", windows, _RELATION
+        "datalayer_retention_window_seconds",
+        "Age from which a retention policy drops chunks.",
+        windows,
+        _RELATION,
     )
     on = [((one.name,), float(one.retention_is_on)) for one in kept]
-    yield gauge("datalayer_retention_on", "1 if that policy runs, 0: it is paused.", on, _RELATION)
+    yield gauge("datalayer_retention_on", "1 if a retention policy runs, 0: it is paused.", on, _RELATION)
     left = [((one.name,), one.droppable_chunks) for one in kept]
     yield gauge(
         "datalayer_retention_due_chunks",
-        "Chunks that a policy that runs should have dropped by now.",
+        "Chunks that a retention policy that runs should have dropped by now.",
         left,
         _RELATION,
     )
@@ -125,13 +132,18 @@ def _of_jobs(jobs: Iterable[JobState]) -> Iterator[Metric]:
         labels,
     )
     yield counter(f"{name}runs", "Runs of a policy.", each(lambda one: one.job.runs), labels)
-    yield counter(f"{name}failures", "Runs of it that failed.", each(lambda one: one.job.failures), labels)
+    yield counter(
+        f"{name}failures", "Runs of a policy that failed.", each(lambda one: one.job.failures), labels
+    )
     yield gauge(
-        f"{name}last_run_failed", "1 if its last run failed.", each(lambda one: one.has_failed), labels
+        f"{name}last_run_failed",
+        "1 if the last run of a policy failed.",
+        each(lambda one: one.has_failed),
+        labels,
     )
     yield gauge(
         f"{name}lag_seconds",
-        "How long ago it should have begun and has not.",
+        "How long ago a policy should have begun and has not.",
         each(lambda one: one.lag.total_seconds()),
         labels,
     )

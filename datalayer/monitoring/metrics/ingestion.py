@@ -148,6 +148,8 @@ class PipelineCollector(Collector):
         yield gauge("datalayer_outbox_size_bytes", "Size of the outbox.", found.outbox_bytes)
         yield gauge("datalayer_outbox_limit_bytes", "How large the outbox may become.", self._max_bytes)
         yield gauge(
-            "datalayer_outbox_full", "1 while callers wait since it cannot grow.", found.outbox_is_full
+            "datalayer_outbox_full",
+            "1 while callers wait since the outbox cannot grow.",
+            found.outbox_is_full,
         )
         yield counter("datalayer_outbox_commits", "Commits to the outbox.", found.outbox_commits)

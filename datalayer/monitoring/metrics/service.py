@@ -29,13 +29,7 @@ _PATIENCE_S: Final = 5.0
 
 
 class ServiceMetrics:
-    """What a process tells Prometheus of itself.
-
-        metrics = ServiceMetrics()
-        async with DataIngestionPipeline(database, outbox=outbox, cache=cache, hooks=metrics.hooks) as pipeline:
-            metrics.watch(database=database, cache=cache, pipeline=pipeline, symbols=["BTC/USDT"])
-            with serve_metrics(metrics):
-                ...
+    """What a process tells Prometheus of itself: handed its parts by `watch`, served by `serve_metrics`.
 
     Only flushes, retries, rejects and reads are measured as they happen; everything else is read from statistics when
     somebody asks for the metrics.

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "README.md",  # tests/integration/provider/test_connect.py
     "docs/how-to/ingest.md",  # tests/integration/ingestion/test_how_to.py
     "docs/how-to/replace-data-provider.md",  # tests/legacy/test_how_to.py
+    "docs/how-to/monitoring.md",  # tests/integration/monitoring/test_how_to.py
 }
 HERE = {
     "docs/explanation/cache.md",
