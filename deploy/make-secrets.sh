@@ -4,7 +4,7 @@ set -eu
 folder=${1:-$(dirname "$0")/secrets}
 mkdir -p "$folder"
 chmod 700 "$folder"
-for name in postgres_password migrate_password feed_password monitor_password; do
+for name in postgres_password migrate_password feed_password monitor_password grafana_password; do
     if [ ! -e "$folder/$name" ]; then
         head -c 24 /dev/urandom | base64 >"$folder/$name.new"
         chmod 444 "$folder/$name.new" # in a container it is read by another user

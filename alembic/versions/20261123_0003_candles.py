@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.CheckConstraint("trade_count >= 0", name=op.f("ck_candles_trade_count")),
         comment="candles by open time, prices and sizes as integer steps",
     )
-    op.create_hypertable("candles", "ts", chunk_interval="7 days")
+    op.create_hypertable("candles", "ts", chunk_interval="28 days")
     op.create_index(op.f("ix_candles_ts"), "candles", ["ts"], postgresql_using="brin")
 
 

@@ -73,7 +73,7 @@ def _refresh(bucket: timedelta, *, start: timedelta, every: timedelta, second: i
 
 
 # fmt: off
-CANDLES: Final = Windows(7 * _DAY, 14 * _DAY)
+CANDLES: Final = Windows(28 * _DAY, 14 * _DAY)
 CANDLES_1M: Final = Windows(28 * _DAY, 14 * _DAY, refresh=_refresh(_MINUTE, start=13 * _DAY, every=_MINUTE, second=0))
 CANDLES_5M: Final = Windows(84 * _DAY, 28 * _DAY, refresh=_refresh(5 * _MINUTE, start=13 * _DAY, every=5 * _MINUTE, second=10))
 CANDLES_15M: Final = Windows(84 * _DAY, 28 * _DAY, refresh=_refresh(15 * _MINUTE, start=13 * _DAY, every=5 * _MINUTE, second=20))
