@@ -11,6 +11,7 @@ from sqlalchemy import text
 from datalayer import UnifiedDataProvider
 from datalayer.db.driver_errors import database_errors_translated
 from datalayer.errors import DatabaseError
+from datalayer.monitoring import inspect_database
 from datalayer.repositories import (
     CandleRepository,
     CoverageRepository,
@@ -102,6 +103,14 @@ async def test_a_reader_reads_everything(users: Users) -> None:
         assert len(await ImbalanceRepository(conn).query_orderbook_imbalances(SYMBOL, START, END)) > 0
         assert len(await CoverageRepository(conn).list_stored_ranges()) > 0
         assert (await CoverageRepository(conn).query_coverage(SYMBOL, "1m", START, END)) is not None
+
+
+async def test_a_reader_watches_the_database(users: Users) -> None:
+    async with users["model"].connect() as conn:
+        state = await inspect_database(conn)
+    assert state.is_current
+    assert {relation.name for relation in state.relations} >= {"candles", "candles_1d", "trades"}
+    assert len(state.jobs) > 20
 
 
 async def test_a_reader_has_a_provider(users: Users) -> None:

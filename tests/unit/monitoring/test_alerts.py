@@ -189,7 +189,7 @@ def test_every_alert_is_tried() -> None:
 def test_every_alert_says_how_urgent_it_is_and_where_to_begin() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}
-        assert set(rule["annotations"]) == {"summary", "action"}
+        assert set(rule["annotations"]) == {"summary", "action", "runbook_url"}
 
 
 @needs_promtool
