@@ -19,9 +19,9 @@ from datalayer.demo.steps import Steps
 from datalayer.demo.terminal_chart import MIN_WIDTH, candle_chart, depth_ladder
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
-from datalayer.integrations.binance.fields import E8
 from datalayer.integrations.binance.messages import parse_capture_line
 from datalayer.integrations.binance.replay import StreamReplay, book_columns
+from datalayer.integrations.fields import E8
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame, trade_frame
 from datalayer.repositories import AggregateRefresher
 from datalayer.timescale import CompressionStatistics, compress_chunks

@@ -16,14 +16,13 @@ from datalayer.domain.instrument import Instrument
 from datalayer.domain.steps import from_steps, to_steps
 from datalayer.domain.validation import DataValidator, Notice, Rule
 from datalayer.integrations.binance.daily_files import parse_daily_klines
-from datalayer.integrations.binance.fields import E8, TIME_MS_LIMIT
 from datalayer.integrations.binance.klines import Kline
 from datalayer.integrations.binance.messages import (
-    DepthDiff,
-    DepthSnapshot,
     parse_capture_line,
     parse_message,
 )
+from datalayer.integrations.depth import DepthDiff, DepthSnapshot
+from datalayer.integrations.fields import E8, TIME_MS_LIMIT
 from tests.market_files import SHARED_DATA, market_file, market_frame
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def test_the_levels_of_size_zero_in_the_capture_are_left_out_and_counted() -> No
     records = [
         levels("bid", diff.bids, falling=True)
         | levels("ask", diff.asks, falling=False)
-        | {"ts": datetime.fromtimestamp(diff.event_time_ms / 1e3, UTC), "last_update_id": diff.last_update_id}
+        | {"ts": datetime.fromtimestamp(diff.event_time_us / 1e6, UTC), "last_update_id": diff.last_update_id}
         for diff in diffs
     ]
     result = validator().validate_order_books(records)
@@ -255,12 +254,12 @@ def test_forming_and_silent_klines_become_one_candle_each() -> None:
     for symbol in {message.symbol for message in messages}:
         own = [message for message in messages if message.symbol == symbol]
         result = validator(pair(symbol), 8, 8).validate_candles([m.record() for m in own], "1m")
-        last = {m.open_time_ms: m for m in own}
+        last = {m.open_time_us: m for m in own}
 
         assert result.is_clean
         assert set(result.warning_counts()) <= {Notice.REVISION, Notice.DUPLICATE}
         assert result.accepted.index.tolist() == [
-            pd.Timestamp(ms, unit="ms", tz="UTC") for ms in sorted(last)
+            pd.Timestamp(us, unit="us", tz="UTC") for us in sorted(last)
         ]
         for (_, candle), ms in zip(result.accepted.iterrows(), sorted(last), strict=True):
             assert candle["close"] == last[ms].close_e8 / E8

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from datalayer.integrations.binance.fields import INT64_MAX, TIME_MS_LIMIT, fault, to_e8
+from datalayer.integrations.fields import INT64_MAX, TIME_MS_LIMIT, fault, to_e8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

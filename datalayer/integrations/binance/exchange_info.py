@@ -14,7 +14,7 @@ from typing import Any, Final
 from datalayer.domain.scales import Scales, scale_of_step
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
-from datalayer.integrations.binance.fields import fault, read, read_text, to_e8
+from datalayer.integrations.fields import fault, read, read_text, to_e8
 
 _STEPS: Final = {"tickSize": "PRICE_FILTER", "stepSize": "LOT_SIZE"}
 

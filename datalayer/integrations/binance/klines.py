@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from datalayer.integrations.binance.fields import (
+from datalayer.integrations.fields import (
     E8_DIGITS,
     fault,
     read,
@@ -18,7 +18,7 @@ from datalayer.integrations.binance.fields import (
     read_e8,
     read_integer,
     read_text,
-    read_time_ms,
+    read_time_us,
 )
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Kline:
 
     Attributes:
         symbol: as Binance writes it, `BTCUSDT`.
-        event_time_ms: when the message was made.
-        open_time_ms: names the candle; it covers `[open time, open time + interval)`.
+        event_time_us: when the message was made.
+        open_time_us: names the candle; it covers `[open time, open time + interval)`.
         interval: as Binance writes it; `1m` is a minute and `1M` a month.
         open_e8: counts of 1e-8, as are high, low, close and volume (of the base asset).
         trade_count: 0 in a silent candle, whose prices are all the last one before.
@@ -42,8 +42,8 @@ class Kline:
     """
 
     symbol: str
-    event_time_ms: int
-    open_time_ms: int
+    event_time_us: int
+    open_time_us: int
     interval: str
     open_e8: int
     high_e8: int
@@ -57,7 +57,7 @@ class Kline:
         """Return the candle as `DataValidator.validate_candle` takes it: an aware time, exact `Decimal` values."""
         values = {name: getattr(self, f"{name}_e8") for name in ("open", "high", "low", "close", "volume")}
         exact = {name: Decimal(count).scaleb(-E8_DIGITS) for name, count in values.items()}
-        ts = _EPOCH + timedelta(milliseconds=self.open_time_ms)
+        ts = _EPOCH + timedelta(microseconds=self.open_time_us)
         labels = {"symbol": self.symbol, "timeframe": self.interval, "ts": ts}
         return labels | exact | {"trade_count": self.trade_count}
 
@@ -73,8 +73,8 @@ def read_kline(body: Mapping[str, Any]) -> Kline:
         raise fault("kline", candle, "must be an object")
     return Kline(
         symbol=read_text(body, "s", "symbol"),
-        event_time_ms=read_time_ms(body, "E", "event_time_ms"),
-        open_time_ms=read_time_ms(candle, "t", "open_time_ms"),
+        event_time_us=read_time_us(body, "E", "event_time_us"),
+        open_time_us=read_time_us(candle, "t", "open_time_us"),
         interval=read_text(candle, "i", "interval"),
         open_e8=read_e8(candle, "o", "open", positive=True),
         high_e8=read_e8(candle, "h", "high", positive=True),

@@ -1,7 +1,7 @@
 """The messages of Binance spot, from JSON to small values.
 
 Prices and sizes are exact: integer counts of 1e-8, which is how finely Binance quotes spot markets (names end in `_e8`).
-Times are milliseconds since 1970 UTC as sent. Fields that a message gained later are ignored; a stream that is not
+Times are microseconds since 1970 UTC, whichever `timeUnit` a stream was asked for. Fields that a message gained later are ignored; a stream that is not
 known here becomes `UnknownMessage`, so that it can be counted and kept.
 Format: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
@@ -12,24 +12,22 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from datalayer.errors import InvalidInputError
-from datalayer.integrations.binance.fields import (
+from datalayer.integrations.binance.klines import Kline, read_kline
+from datalayer.integrations.depth import DepthDiff, DepthSnapshot
+from datalayer.integrations.fields import (
     INT64_MAX,
     fault,
+    read_book,
     read_boolean,
     read_e8,
     read_integer,
     read_levels,
     read_text,
-    read_time_ms,
+    read_time_us,
 )
-from datalayer.integrations.binance.klines import Kline, read_kline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-Levels: TypeAlias = tuple[tuple[int, int], ...]
-"""Price levels as (price, size), both in counts of 1e-8."""
 
 BUY: Final = 1
 SELL: Final = -1
@@ -43,15 +41,15 @@ class Trade:
 
     Attributes:
         symbol: as Binance writes it, `BTCUSDT`.
-        event_time_ms: when the message was made.
-        trade_time_ms: when the trade happened; several trades share a millisecond, `trade_id` orders them.
+        event_time_us: when the message was made.
+        trade_time_us: when the trade happened; many trades share a moment, `trade_id` orders them.
         trade_id: rises by one with each trade of the symbol.
         side: who took liquidity, `BUY` or `SELL`.
     """
 
     symbol: str
-    event_time_ms: int
-    trade_time_ms: int
+    event_time_us: int
+    trade_time_us: int
     trade_id: int
     price_e8: int
     size_e8: int
@@ -59,29 +57,27 @@ class Trade:
 
 
 @dataclass(frozen=True, slots=True)
-class DepthDiff:
-    """Changed price levels of the order book, with their new absolute sizes; size 0 removes the level.
+class AggregateTrade:
+    """Trades of one order at one price, taken together.
 
     Attributes:
-        first_update_id: `U`, first update in this message.
-        last_update_id: `u`, last update in this message.
+        symbol: as Binance writes it, `BTCUSDT`.
+        event_time_us: when the message was made.
+        trade_time_us: when the trades happened.
+        aggregate_id: rises by one with each aggregate of the symbol; it is no trade id.
+        first_trade_id: of the trades in it, as is `last_trade_id`.
+        side: who took liquidity, `BUY` or `SELL`.
     """
 
     symbol: str
-    event_time_ms: int
-    first_update_id: int
-    last_update_id: int
-    bids: Levels
-    asks: Levels
-
-
-@dataclass(frozen=True, slots=True)
-class DepthSnapshot:
-    """The whole book up to the requested depth, from REST; best level first. It names no symbol and no time."""
-
-    last_update_id: int
-    bids: Levels
-    asks: Levels
+    event_time_us: int
+    trade_time_us: int
+    aggregate_id: int
+    first_trade_id: int
+    last_trade_id: int
+    price_e8: int
+    size_e8: int
+    side: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class UnknownMessage:
     kind: str
 
 
-Message: TypeAlias = Trade | DepthDiff | DepthSnapshot | BookTicker | Kline | UnknownMessage
+Message: TypeAlias = Trade | AggregateTrade | DepthDiff | DepthSnapshot | BookTicker | Kline | UnknownMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +177,26 @@ def _kind_without_name(body: Mapping[str, Any]) -> str:
 def _trade(body: Mapping[str, Any]) -> Trade:
     return Trade(
         symbol=read_text(body, "s", "symbol"),
-        event_time_ms=read_time_ms(body, "E", "event_time_ms"),
-        trade_time_ms=read_time_ms(body, "T", "trade_time_ms"),
+        event_time_us=read_time_us(body, "E", "event_time_us"),
+        trade_time_us=read_time_us(body, "T", "trade_time_us"),
         trade_id=read_integer(body, "t", "trade_id"),
         price_e8=read_e8(body, "p", "price", positive=True),
         size_e8=read_e8(body, "q", "size", positive=True),
         # `m`: the buyer's order was resting, so the seller took liquidity.
+        side=SELL if read_boolean(body, "m", "buyer_is_maker") else BUY,
+    )
+
+
+def _aggregate_trade(body: Mapping[str, Any]) -> AggregateTrade:
+    return AggregateTrade(
+        symbol=read_text(body, "s", "symbol"),
+        event_time_us=read_time_us(body, "E", "event_time_us"),
+        trade_time_us=read_time_us(body, "T", "trade_time_us"),
+        aggregate_id=read_integer(body, "a", "aggregate_id"),
+        first_trade_id=read_integer(body, "f", "first_trade_id"),
+        last_trade_id=read_integer(body, "l", "last_trade_id"),
+        price_e8=read_e8(body, "p", "price", positive=True),
+        size_e8=read_e8(body, "q", "size", positive=True),
         side=SELL if read_boolean(body, "m", "buyer_is_maker") else BUY,
     )
 
@@ -198,7 +208,7 @@ def _depth_diff(body: Mapping[str, Any]) -> DepthDiff:
         raise fault("last_update_id", last, f"must not be less than first_update_id {first}")
     return DepthDiff(
         symbol=read_text(body, "s", "symbol"),
-        event_time_ms=read_time_ms(body, "E", "event_time_ms"),
+        event_time_us=read_time_us(body, "E", "event_time_us"),
         first_update_id=first,
         last_update_id=last,
         bids=read_levels(body, "b", "bids"),
@@ -207,13 +217,7 @@ def _depth_diff(body: Mapping[str, Any]) -> DepthDiff:
 
 
 def _snapshot(body: Mapping[str, Any]) -> DepthSnapshot:
-    bids = read_levels(body, "bids", "bids")
-    asks = read_levels(body, "asks", "asks")
-    if bids and asks and bids[0][0] >= asks[0][0]:
-        raise InvalidInputError(
-            "bids[0].price", bids[0][0], f"must be below the best ask {asks[0][0]} (counts of 1e-8)"
-        )
-    return DepthSnapshot(read_integer(body, "lastUpdateId", "last_update_id"), bids, asks)
+    return DepthSnapshot(read_integer(body, "lastUpdateId", "last_update_id"), *read_book(body))
 
 
 def _book_ticker(body: Mapping[str, Any]) -> BookTicker:
@@ -229,6 +233,7 @@ def _book_ticker(body: Mapping[str, Any]) -> BookTicker:
 
 _PARSERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Message]]] = {
     "trade": _trade,
+    "aggTrade": _aggregate_trade,
     "depthUpdate": _depth_diff,
     "bookTicker": _book_ticker,
     "kline": read_kline,

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datalayer.domain.order_book import OrderBookColumns
 from datalayer.errors import InvalidInputError
-from datalayer.integrations.binance.depth import (
-    CrossedBook,
-    LocalOrderBook,
-    SequenceGap,
-    TopLevels,
-)
-from datalayer.integrations.binance.fields import E8, fault
-from datalayer.integrations.binance.messages import (
-    DepthDiff,
-    DepthSnapshot,
-    Levels,
-    Message,
-    Trade,
-    UnknownMessage,
-)
+from datalayer.integrations.binance.messages import Message, Trade, UnknownMessage
+from datalayer.integrations.book_sampling import BookSampler
+from datalayer.integrations.depth import CrossedBook, DepthDiff, DepthSnapshot, LocalOrderBook, SequenceGap
+from datalayer.integrations.fields import E8, Levels, fault
 from datalayer.integrations.tick_aggregation import TradeColumns
 
 if TYPE_CHECKING:
@@ -32,53 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DEFAULT_SAMPLE_MS: Final = 500
-DEFAULT_LEVELS: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class BookSample:
-    """The best levels of the book right after one message.
-
-    Attributes:
-        event_time_ms: exchange time of that message, milliseconds since 1970 UTC.
-        last_update_id: last update contained.
-    """
-
-    event_time_ms: int
-    last_update_id: int
-    levels: TopLevels
-
-
-class BookSampler:
-    """Takes a sample of a book each time the exchange's clock enters a new interval.
-
-    Intervals are whole multiples of `sample_ms` since 1970. The sample is the book after the first message of the
-    interval; the interval in which the first message falls gives none, since its beginning was not seen.
-
-    Args:
-        sample_ms: length of an interval, milliseconds.
-        levels: how many levels of each side a sample has.
-    """
-
-    def __init__(self, *, sample_ms: int = DEFAULT_SAMPLE_MS, levels: int = DEFAULT_LEVELS) -> None:
-        if sample_ms < 1 or levels < 1:
-            field = "sample_ms" if sample_ms < 1 else "levels"
-            raise InvalidInputError(field, min(sample_ms, levels), "must be at least 1")
-        self._sample_ms = sample_ms
-        self._levels = levels
-        self._interval: int | None = None
-
-    def find_sample(self, diff: DepthDiff, book: LocalOrderBook) -> BookSample | None:
-        """Return the sample due after `diff` was handed to `book`, or None if none is due or the book is invalid."""
-        interval = diff.event_time_ms // self._sample_ms
-        due = self._interval is not None and interval > self._interval
-        self._interval = max(interval, self._interval or interval)
-        # A book that is ahead of this message (a snapshot ran ahead of the stream) would be stamped with too early a time.
-        top = (
-            book.find_top_levels(self._levels) if due and book.last_update_id == diff.last_update_id else None
-        )
-        return None if top is None else BookSample(diff.event_time_ms, diff.last_update_id, top)
+    from datalayer.integrations.book_sampling import BookSample
 
 
 class StreamReplay:
@@ -119,8 +61,9 @@ class StreamReplay:
         if isinstance(message, Trade):
             self._trades.append(message)
         elif isinstance(message, DepthDiff):
-            self._note(self._book.apply_diff(message))
-            if sample := self._sampler.find_sample(message, self._book):
+            event = self._book.apply_diff(message)
+            self._note(event)
+            if sample := self._sampler.find_sample(message.event_time_us, event, self._book):
                 self.books.append(sample)
         elif isinstance(message, DepthSnapshot):
             self._note(self._book.apply_snapshot(message))
@@ -150,7 +93,7 @@ def book_columns(samples: Sequence[BookSample]) -> OrderBookColumns:
     bids = [sample.levels.bids for sample in samples]
     asks = [sample.levels.asks for sample in samples]
     return OrderBookColumns(
-        timestamps=np.array([s.event_time_ms * 1_000 for s in samples], np.int64).astype("datetime64[us]"),
+        timestamps=np.array([s.event_time_us for s in samples], np.int64).astype("datetime64[us]"),
         bid_prices=_padded(bids, 0),
         bid_sizes=_padded(bids, 1),
         ask_prices=_padded(asks, 0),
@@ -174,7 +117,7 @@ def trade_columns(trades: Sequence[Trade]) -> TradeColumns:
     """
     try:
         return TradeColumns(
-            timestamps=np.array([t.trade_time_ms * 1_000 for t in trades], np.int64).astype("datetime64[us]"),
+            timestamps=np.array([t.trade_time_us for t in trades], np.int64).astype("datetime64[us]"),
             trade_ids=np.array([t.trade_id for t in trades], np.int64),
             prices=np.array([t.price_e8 for t in trades], np.int64),
             sizes=np.array([t.size_e8 for t in trades], np.int64),

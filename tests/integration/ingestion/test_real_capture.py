@@ -17,8 +17,8 @@ from datalayer.domain.scales import Scales
 from datalayer.domain.trade import Side
 from datalayer.ingestion import IngestionSettings
 from datalayer.integrations.binance import messages
-from datalayer.integrations.binance.fields import E8
 from datalayer.integrations.binance.replay import StreamReplay, book_columns
+from datalayer.integrations.fields import E8
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame, trade_frame
 from tests.integration.ingestion.market import BTC
 from tests.market_files import market_file
@@ -44,14 +44,14 @@ def lines(*days: str) -> Iterator[messages.CaptureLine]:
 
 
 def value_of(trade: messages.Trade) -> Trade:
-    ts = EPOCH + timedelta(milliseconds=trade.trade_time_ms)
+    ts = EPOCH + timedelta(microseconds=trade.trade_time_us)
     return Trade(BTC, ts, trade.trade_id, trade.price_e8 / E8, trade.size_e8 / E8, Side(trade.side))
 
 
 def book_of(sample: BookSample) -> OrderBook:
     sides = [np.array(side, dtype=np.float64) / E8 for side in (sample.levels.bids, sample.levels.asks)]
     bids, asks = sides
-    ts = EPOCH + timedelta(milliseconds=sample.event_time_ms)
+    ts = EPOCH + timedelta(microseconds=sample.event_time_us)
     return OrderBook(BTC, ts, bids[:, 0], bids[:, 1], asks[:, 0], asks[:, 1], sample.last_update_id)
 
 

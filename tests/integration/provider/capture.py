@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from datalayer import Candle, Timeframe
 from datalayer.integrations.binance import messages
-from datalayer.integrations.binance.fields import E8
 from datalayer.integrations.binance.replay import StreamReplay
+from datalayer.integrations.fields import E8
 from tests.integration.ingestion.market import BTC
 from tests.integration.ingestion.test_real_capture import EPOCH, book_of, lines, value_of
 
@@ -52,7 +52,7 @@ async def replayed(
 
 
 def _second(trade: messages.Trade) -> int:
-    return trade.trade_time_ms // 1_000
+    return trade.trade_time_us // 1_000_000
 
 
 def _candle(trades: list[messages.Trade]) -> Candle:

@@ -10,15 +10,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from datalayer.errors import InvalidInputError
-from datalayer.integrations.binance import depth
+from datalayer.integrations import depth
 from datalayer.integrations.binance.daily_files import parse_daily_klines
 from datalayer.integrations.binance.exchange_info import read_exchange_info
-from datalayer.integrations.binance.fields import to_e8
 from datalayer.integrations.binance.messages import (
+    AggregateTrade,
     BookTicker,
     CaptureLine,
-    DepthDiff,
-    DepthSnapshot,
     Kline,
     Message,
     Trade,
@@ -26,11 +24,14 @@ from datalayer.integrations.binance.messages import (
     parse_capture_line,
     parse_message,
 )
-from datalayer.integrations.binance.replay import BookSampler, StreamReplay, book_columns, trade_columns
+from datalayer.integrations.binance.replay import StreamReplay, book_columns, trade_columns
+from datalayer.integrations.book_sampling import BookSampler
+from datalayer.integrations.depth import DepthDiff, DepthSnapshot
+from datalayer.integrations.fields import to_e8
 from tests.unit.integrations.test_binance_exchange_info import document as exchange_info
 from tests.unit.integrations.test_binance_klines import LINE
 from tests.unit.integrations.test_binance_klines import MESSAGE as KLINE
-from tests.unit.integrations.test_binance_messages import DIFF, SNAPSHOT, TICKER, TRADE
+from tests.unit.integrations.test_binance_messages import AGGREGATE, DIFF, SNAPSHOT, TICKER, TRADE
 
 DOCUMENTS: list[dict[str, Any]] = [
     TRADE,
@@ -39,9 +40,10 @@ DOCUMENTS: list[dict[str, Any]] = [
     SNAPSHOT,
     KLINE,
     {"stream": "btcusdt@trade", "data": TRADE},
+    AGGREGATE,
 ]
 TEXTS = [json.dumps(document) for document in DOCUMENTS]
-KINDS = Trade | DepthDiff | DepthSnapshot | BookTicker | Kline | UnknownMessage
+KINDS = Trade | AggregateTrade | DepthDiff | DepthSnapshot | BookTicker | Kline | UnknownMessage
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _scalars = (

@@ -41,7 +41,17 @@ def test_a_forming_silent_kline_is_read_exactly() -> None:
     kline = parse_message(json.dumps({"stream": "lrcbtc@kline_1m", "data": MESSAGE}))
 
     assert kline == Kline(
-        "LRCBTC", 1633998534486, 1633998480000, "1m", 638, 640, 637, 639, 17_700_000_000, 0, is_closed=False
+        "LRCBTC",
+        1633998534486000,
+        1633998480000000,
+        "1m",
+        638,
+        640,
+        637,
+        639,
+        17_700_000_000,
+        0,
+        is_closed=False,
     )
     assert kline.record() == {
         "symbol": "LRCBTC",
@@ -65,7 +75,7 @@ def test_a_forming_silent_kline_is_read_exactly() -> None:
         ({"n": -1}, "trade_count"),
         ({"x": "false"}, "is_closed"),
         ({"i": ""}, "interval"),
-        ({"t": 1633998480000000}, "open_time_ms"),
+        ({"t": 10**17}, "open_time_us"),
     ],
 )
 def test_a_malformed_field_of_a_kline_is_named(change: dict[str, Any], field: str) -> None:

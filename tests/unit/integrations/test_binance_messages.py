@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalayer.errors import InvalidInputError
-from datalayer.integrations.binance.fields import to_e8
 from datalayer.integrations.binance.messages import (
     BUY,
     SELL,
+    AggregateTrade,
     BookTicker,
-    DepthDiff,
-    DepthSnapshot,
     Trade,
     UnknownMessage,
     parse_capture_line,
     parse_message,
 )
+from datalayer.integrations.depth import DepthDiff, DepthSnapshot
+from datalayer.integrations.fields import to_e8
 
 TRADE = {
     "e": "trade",
@@ -32,6 +32,7 @@ TRADE = {
     "m": True,
     "M": True,
 }
+AGGREGATE = {k: v for k, v in TRADE.items() if k != "t"} | {"e": "aggTrade", "a": 26129, "f": 100, "l": 105}
 DIFF = {
     "e": "depthUpdate",
     "E": 1723161255208,
@@ -49,18 +50,26 @@ def test_trade_is_exact_and_names_the_aggressor() -> None:
     trade = parse_message(json.dumps({"stream": "btcusdt@trade", "data": TRADE}))
 
     assert trade == Trade(
-        "BTCUSDT", 1723161255343, 1723161255342, 3735683259, 6_183_763_000_000, 2_000_000, SELL
+        "BTCUSDT", 1723161255343000, 1723161255342000, 3735683259, 6_183_763_000_000, 2_000_000, SELL
     )
     assert parse_message(json.dumps(TRADE | {"m": False})).side == BUY  # type: ignore[union-attr]
 
 
 def test_depth_diff_from_a_combined_and_from_a_raw_stream() -> None:
     expected = DepthDiff(
-        "BTCUSDT", 1723161255208, 10, 12, ((6_173_763_000_000, 0),), ((6_183_764_000_000, 154_698_000),)
+        "BTCUSDT", 1723161255208000, 10, 12, ((6_173_763_000_000, 0),), ((6_183_764_000_000, 154_698_000),)
     )
 
     assert parse_message(json.dumps({"stream": "btcusdt@depth@100ms", "data": DIFF})) == expected
     assert parse_message(json.dumps(DIFF).encode()) == expected
+
+
+def test_an_aggregate_trade_in_microseconds() -> None:
+    message = parse_message(json.dumps(AGGREGATE | {"E": 1723161255343123, "T": 1723161255342456}))
+
+    assert isinstance(message, AggregateTrade)
+    assert (message.event_time_us, message.trade_time_us) == (1723161255343123, 1723161255342456)
+    assert (message.aggregate_id, message.first_trade_id, message.last_trade_id) == (26129, 100, 105)
 
 
 def test_snapshot_is_only_read_outside_of_streams() -> None:
@@ -83,7 +92,7 @@ def test_book_ticker_with_and_without_stream_name() -> None:
     ("document", "kind"),
     [
         ({"result": None, "id": 1}, ""),
-        ({"e": "aggTrade", "s": "BTCUSDT"}, "aggTrade"),
+        ({"e": "24hrTicker", "s": "BTCUSDT"}, "24hrTicker"),
         ({"stream": "!ticker@arr", "data": {}}, "arr"),
         ({"e": 7}, "7"),
     ],
@@ -107,8 +116,8 @@ def test_other_messages_are_unknown_and_no_error(document: dict[str, Any], kind:
         (TRADE, {"t": -1}, "trade_id"),
         (TRADE, {"t": True}, "trade_id"),
         (TRADE, {"t": 2**63}, "trade_id"),
-        (TRADE, {"T": 1723161255342000}, "trade_time_ms"),
-        (TRADE, {"E": 1.5}, "event_time_ms"),
+        (TRADE, {"T": 10**17}, "trade_time_us"),
+        (TRADE, {"E": 1.5}, "event_time_us"),
         (TRADE, {"m": 1}, "buyer_is_maker"),
         (TRADE, {"s": ""}, "symbol"),
         (DIFF, {"U": 13}, "last_update_id"),

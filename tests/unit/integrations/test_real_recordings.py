@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datalayer.integrations.binance.fields import E8
-from datalayer.integrations.binance.messages import Levels, parse_capture_line
+from datalayer.integrations.binance.messages import parse_capture_line
 from datalayer.integrations.binance.replay import StreamReplay
+from datalayer.integrations.fields import E8, Levels
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame
 from tests.market_files import SHARED_DATA
 
@@ -39,7 +39,7 @@ def test_order_books(recording: tuple[str, StreamReplay]) -> None:
 
     assert replay.faults == []
     assert [book.last_update_id for book in replay.books] == expected["update_id"].tolist()
-    times = np.array([book.event_time_ms for book in replay.books]).astype("datetime64[ms]")
+    times = np.array([book.event_time_us for book in replay.books]).astype("datetime64[us]")
     assert np.array_equal(times, expected["timestamp"].dt.tz_localize(None).to_numpy())
     for side in ("bid", "ask"):
         levels = [getattr(book.levels, f"{side}s") for book in replay.books]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalayer.errors import InvalidInputError, ScaleError
-from datalayer.integrations.binance.fields import E8
+from datalayer.integrations.fields import E8
 from datalayer.integrations.tick_aggregation import TradeColumns, aggregate_trades, candle_frame
 
 if TYPE_CHECKING:

@@ -1,18 +1,32 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalayer.integrations.binance.depth import Applied, CrossedBook, Ignored, LocalOrderBook, SequenceGap
-from datalayer.integrations.binance.messages import DepthDiff, DepthSnapshot, Levels, Message
-from datalayer.integrations.binance.replay import BookSampler, StreamReplay
+from datalayer.integrations.binance.replay import StreamReplay
+from datalayer.integrations.book_sampling import BookSampler
+from datalayer.integrations.depth import (
+    Applied,
+    CrossedBook,
+    DepthDiff,
+    DepthSnapshot,
+    Ignored,
+    LocalOrderBook,
+    SequenceGap,
+)
+
+if TYPE_CHECKING:
+    from datalayer.integrations.binance.messages import Message
+    from datalayer.integrations.fields import Levels
 
 SNAPSHOT = DepthSnapshot(100, bids=((50, 1), (49, 2)), asks=((51, 3), (52, 4)))
 
 
-def diff(first: int, last: int, bids: Levels = (), asks: Levels = (), time_ms: int = 0) -> DepthDiff:
-    return DepthDiff("BTCUSDT", time_ms, first, last, bids, asks)
+def diff(first: int, last: int, bids: Levels = (), asks: Levels = (), time_us: int = 0) -> DepthDiff:
+    return DepthDiff("BTCUSDT", time_us, first, last, bids, asks)
 
 
 def test_diffs_wait_for_the_snapshot_and_old_ones_are_dropped() -> None:
@@ -53,7 +67,7 @@ def test_a_gap_is_reported_once_and_a_new_snapshot_heals_it() -> None:
     book = LocalOrderBook()
     book.apply_snapshot(SNAPSHOT)
 
-    assert book.apply_diff(diff(103, 104, time_ms=7)) == SequenceGap(101, 103, 7)
+    assert book.apply_diff(diff(103, 104, time_us=7)) == SequenceGap(101, 103, 7)
     assert book.last_update_id is None
     assert book.apply_diff(diff(105, 110, bids=((50, 5),))) is Ignored.WAITING
     assert book.apply_snapshot(DepthSnapshot(101, (), ())) == SequenceGap(102, 103, 7)
@@ -138,10 +152,8 @@ def test_one_message_taken_out_of_the_real_recording_is_found(capture: list[Mess
 
 def test_a_sample_is_never_stamped_before_what_it_contains() -> None:
     sampler, book = BookSampler(sample_ms=500, levels=1), LocalOrderBook()
-    early = [diff(95, 96, time_ms=400), diff(97, 98, time_ms=500)]
-    book.apply_diff(early[0])
-    sampler.find_sample(early[0], book)
+    early = [diff(95, 96, time_us=400_000), diff(97, 98, time_us=500_000)]
+    sampler.find_sample(400_000, book.apply_diff(early[0]), book)
     book.apply_snapshot(SNAPSHOT)
-    book.apply_diff(early[1])
 
-    assert sampler.find_sample(early[1], book) is None
+    assert sampler.find_sample(500_000, book.apply_diff(early[1]), book) is None

@@ -1,22 +1,27 @@
-"""Checked reading of JSON fields as Binance writes them."""
+"""Checked reading of JSON fields as exchanges write them: decimals as texts, times as numbers."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+Levels: TypeAlias = tuple[tuple[int, int], ...]
+"""Price levels as (price, size), both in counts of 1e-8."""
+
 E8_DIGITS: Final = 8
 E8: Final = 10**E8_DIGITS
 
 _DECIMAL: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,8})?")
 INT64_MAX: Final = 2**63 - 1
-# Binance sends microseconds where `timeUnit=MICROSECOND` was asked for; the two cannot be confused between 1970 and 5138.
+# Milliseconds and microseconds cannot be confused: a number below is milliseconds until the year 5138, one above microseconds
+# from the year 1973 on.
 TIME_MS_LIMIT: Final = 10**14
+_US_PER_MS: Final = 1_000
 _SHOWN_CHARS: Final = 80
 
 
@@ -59,15 +64,17 @@ def read_integer(message: Mapping[str, Any], key: str, field: str) -> int:
     return value
 
 
-def read_time_ms(message: Mapping[str, Any], key: str, field: str) -> int:
-    """Return a time in milliseconds since 1970-01-01 UTC.
+def read_time_us(message: Mapping[str, Any], key: str, field: str) -> int:
+    """Return a time in microseconds since 1970-01-01 UTC, from a number of milliseconds or of microseconds.
 
     Raises:
-        InvalidInputError: absent, no whole number, or of a size that only microseconds have.
+        InvalidInputError: absent, no whole number, or of a size that neither has.
     """
     value = read_integer(message, key, field)
-    if value >= TIME_MS_LIMIT:
-        raise fault(field, value, "must be in milliseconds; this has the size of microseconds")
+    if value < TIME_MS_LIMIT:
+        return value * _US_PER_MS
+    if value >= TIME_MS_LIMIT * _US_PER_MS:
+        raise fault(field, value, "must be in milliseconds or microseconds since 1970")
     return value
 
 
@@ -119,7 +126,7 @@ def read_e8(message: Mapping[str, Any], key: str, field: str, *, positive: bool)
     return value
 
 
-def read_levels(message: Mapping[str, Any], key: str, field: str) -> tuple[tuple[int, int], ...]:
+def read_levels(message: Mapping[str, Any], key: str, field: str) -> Levels:
     """Return price levels `[["price", "size"], …]` as pairs of exact counts of 1e-8, in the order of the message.
 
     Raises:
@@ -129,6 +136,18 @@ def read_levels(message: Mapping[str, Any], key: str, field: str) -> tuple[tuple
     if not isinstance(rows, list):
         raise fault(field, rows, "must be a list of price levels")
     return tuple(_level(row, f"{field}[{position}]") for position, row in enumerate(rows))
+
+
+def read_book(message: Mapping[str, Any]) -> tuple[Levels, Levels]:
+    """Return `bids` and `asks`, as `read_levels` does; best level first.
+
+    Raises:
+        InvalidInputError: as for `read_levels`, or the best bid is not below the best ask.
+    """
+    bids, asks = read_levels(message, "bids", "bids"), read_levels(message, "asks", "asks")
+    if bids and asks and bids[0][0] >= asks[0][0]:
+        raise fault("bids[0].price", bids[0][0], f"must be below the best ask {asks[0][0]} (counts of 1e-8)")
+    return bids, asks
 
 
 def _level(row: Any, field: str) -> tuple[int, int]:

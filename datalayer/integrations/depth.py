@@ -1,6 +1,6 @@
-"""A local copy of the Binance spot order book, kept by Binance's documented rules.
+"""A local copy of an order book, kept by the rules that Binance documents for update ids.
 
-Diffs are collected until a REST snapshot is there. Those that end at or before the snapshot's update are dropped; the
+Diffs are collected until a snapshot is there. Those that end at or before the snapshot's update are dropped; the
 first applied one must contain the update after the snapshot's, and each next one must begin right after the one before.
 A message that was already seen is ignored, one that overlaps is applied, since sizes are absolute. Anything else is a
 gap: the book says so once and is invalid until a new snapshot is applied.
@@ -16,10 +16,44 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from datalayer.integrations.binance.messages import DepthDiff, DepthSnapshot, Levels
+    from datalayer.integrations.fields import Levels
 
 DEFAULT_BUFFER_DIFFS: Final = 3_000
 """Five minutes of the 100 ms stream: far longer than any REST snapshot takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepthDiff:
+    """Changed price levels of an order book, with their new absolute sizes; size 0 removes the level.
+
+    Attributes:
+        symbol: as the exchange writes it.
+        event_time_us: when the message was made, microseconds since 1970 UTC.
+        first_update_id: first update in this message.
+        last_update_id: last update in this message.
+        bids: levels as (price, size) in counts of 1e-8, as are `asks`.
+    """
+
+    symbol: str
+    event_time_us: int
+    first_update_id: int
+    last_update_id: int
+    bids: Levels
+    asks: Levels
+
+
+@dataclass(frozen=True, slots=True)
+class DepthSnapshot:
+    """The whole book up to some depth, best level first. It names no symbol and no time.
+
+    Attributes:
+        last_update_id: the last update contained.
+        bids: levels as (price, size) in counts of 1e-8, as are `asks`.
+    """
+
+    last_update_id: int
+    bids: Levels
+    asks: Levels
 
 
 class Ignored(StrEnum):
@@ -35,11 +69,11 @@ class Applied:
 
     Attributes:
         last_update_id: the last update that it contains.
-        event_time_ms: exchange time of that update; None after a snapshot alone, which carries no time.
+        event_time_us: exchange time of that update; None after a snapshot alone, which carries no time; microseconds since 1970 UTC.
     """
 
     last_update_id: int
-    event_time_ms: int | None
+    event_time_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +83,12 @@ class SequenceGap:
     Attributes:
         expected_update_id: the update that should have come next.
         received_update_id: first update of the message that came instead.
-        event_time_ms: exchange time of that message.
+        event_time_us: exchange time of that message.
     """
 
     expected_update_id: int
     received_update_id: int
-    event_time_ms: int
+    event_time_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +172,7 @@ class LocalOrderBook:
         return self._last_update_id is not None
 
     def apply_snapshot(self, snapshot: DepthSnapshot) -> BookEvent:
-        """Start from a REST snapshot, and apply the diffs that waited for it.
+        """Start from a snapshot, and apply the diffs that waited for it.
 
         Returns:
             `Applied`; `Ignored.OLD` if the valid book is already newer; `SequenceGap` if the snapshot ends before the
@@ -173,7 +207,7 @@ class LocalOrderBook:
             return _gap(known, diff)
         self._bids.apply(diff.bids)
         self._asks.apply(diff.asks)
-        return self._settle(diff.last_update_id, diff.event_time_ms)
+        return self._settle(diff.last_update_id, diff.event_time_us)
 
     def find_top_levels(self, count: int) -> TopLevels | None:
         """Return the best `count` levels of each side, or None while the book is invalid."""
@@ -181,14 +215,14 @@ class LocalOrderBook:
             return None
         return TopLevels(self._bids.highest(count), self._asks.lowest(count))
 
-    def _settle(self, update_id: int, event_time_ms: int | None) -> BookEvent:
+    def _settle(self, update_id: int, event_time_us: int | None) -> BookEvent:
         bids, asks = self._bids.prices, self._asks.prices
         if bids and asks and bids[-1] >= asks[0]:
             crossed = CrossedBook(update_id, bids[-1], asks[0])
             self._invalidate(None)
             return crossed
         self._last_update_id = update_id
-        return Applied(update_id, event_time_ms)
+        return Applied(update_id, event_time_us)
 
     def _invalidate(self, first_waiting: DepthDiff | None) -> None:
         self._last_update_id = None
@@ -199,4 +233,4 @@ class LocalOrderBook:
 
 
 def _gap(last_update_id: int, diff: DepthDiff) -> SequenceGap:
-    return SequenceGap(last_update_id + 1, diff.first_update_id, diff.event_time_ms)
+    return SequenceGap(last_update_id + 1, diff.first_update_id, diff.event_time_us)
