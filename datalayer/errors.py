@@ -256,6 +256,25 @@ class EventsLostError(DataLayerError):
         )
 
 
+class ExchangeError(DataLayerError):
+    """An exchange refused a request or a subscription, or did not answer.
+
+    Attributes:
+        exchange: its name.
+        asked: what was asked for.
+        status: of the HTTP answer; None: there was none.
+        reason: in the exchange's words, or what failed.
+    """
+
+    def __init__(self, exchange: str, asked: str, status: int | None, reason: str) -> None:
+        self.exchange = exchange
+        self.asked = asked
+        self.status = status
+        self.reason = reason
+        answered = "did not answer" if status is None else f"answered {status}"
+        super().__init__(f"{exchange} {answered} to {asked}: {reason}")
+
+
 class OutboxError(DataLayerError):
     """The file of an outbox cannot be used.
 

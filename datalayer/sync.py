@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from datalayer.cache import DataCacheManager
     from datalayer.domain.coverage import CoverageReport, StoredRange
+    from datalayer.domain.feed_gap import FeedGap, GapState
     from datalayer.domain.indicators import Indicator
     from datalayer.domain.inference_frame import InferenceDataFrame
     from datalayer.domain.order_book_frame import Aggregation, OrderBookDataFrame
@@ -296,6 +297,17 @@ class UnifiedDataProvider:
     ) -> list[StoredRange]:
         """As `datalayer.UnifiedDataProvider.list_stored_ranges`."""
         return self.run(self._provider.list_stored_ranges(symbols, as_of=as_of, count_rows=count_rows))
+
+    def list_feed_gaps(
+        self,
+        symbols: Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        states: Iterable[GapState] = ("open", "lost"),
+    ) -> list[FeedGap]:
+        """As `datalayer.UnifiedDataProvider.list_feed_gaps`."""
+        return self.run(self._provider.list_feed_gaps(symbols, start, end, states=states))
 
     def get_health(self, timeout_s: float = 5.0) -> ProviderHealth:
         """As `datalayer.UnifiedDataProvider.get_health`."""

@@ -158,7 +158,7 @@ _FILLED = text("""
 # Those that others refer to come last.
 _PLAIN = (
     *("migration_pieces", "migration_files", "migration_runs", "rollout_phases", "shadow_reads"),
-    *("annotations", "annotation_data", "rejected_records", "dirty_ranges", "instruments"),
+    *("annotations", "annotation_data", "feed_gaps", "rejected_records", "dirty_ranges", "instruments"),
 )
 
 

@@ -53,6 +53,9 @@ _ROWS = (
         SELECT id, 0, 2, 5, '\\xff00'::bytea FROM file
     ), read AS (
         INSERT INTO shadow_reads (symbol, timeframe, compared, different) SELECT 'BTC/USDT', 60, 1, 0 FROM file
+    ), gap AS (
+        INSERT INTO feed_gaps (symbol, kind, start_ts, end_ts, source, cause, first_id, last_id)
+        SELECT 'BTC/USDT', 'trades', now(), now(), 'binance', 'restart', 1, 2 FROM file
     )
     INSERT INTO rollout_phases (phase, note) SELECT 1, 'dual write' FROM run
     """,

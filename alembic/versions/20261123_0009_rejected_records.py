@@ -26,7 +26,9 @@ def upgrade() -> None:
             nullable=False,
             comment="UTC",
         ),
-        sa.Column("kind", sa.Text(), nullable=False, comment="candle, trade, order_book or imbalance"),
+        sa.Column(
+            "kind", sa.Text(), nullable=False, comment="candle, trade, order_book, imbalance or message"
+        ),
         sa.Column("symbol", sa.Text(), nullable=True, comment="as received; NULL: unreadable"),
         sa.Column(
             "ts", sa.DateTime(timezone=True), nullable=True, comment="time of the record; NULL: unreadable"
@@ -47,7 +49,8 @@ def upgrade() -> None:
         sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True, comment="UTC; NULL while open"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rejected_records")),
         sa.CheckConstraint(
-            "kind IN ('candle', 'trade', 'order_book', 'imbalance')", name=op.f("ck_rejected_records_kind")
+            "kind IN ('candle', 'trade', 'order_book', 'imbalance', 'message')",
+            name=op.f("ck_rejected_records_kind"),
         ),
         sa.CheckConstraint(
             "status IN ('open', 'retried', 'discarded')", name=op.f("ck_rejected_records_status")

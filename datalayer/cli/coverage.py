@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import typer
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from rich.console import RenderableType
+
     from datalayer.domain.coverage import CoverageReport, StoredRange
+    from datalayer.domain.feed_gap import FeedGap
 
 MISSING = 3
 
@@ -42,6 +45,8 @@ def coverage(
 ) -> None:
     """Show what is stored of a symbol, or which candles of a timeframe are missing: exit code 3 if any are.
 
+    Holes that live feeds know of, and that are not filled, are listed too.
+
     Without --start and --end it looks from the first stored candle to the last.
 
     A picture shows the stored timeframes, or the one that is named.
@@ -58,12 +63,13 @@ def coverage(
             wanted = [Timeframe.parse(timeframe)]
         else:
             wanted = [Timeframe(one.timeframe) for one in stored if one.timeframe and plot is not None]
+        gaps = market.list_feed_gaps([symbol]) if timeframe is None else []
         reports = [
             market.get_coverage(symbol, length, *_range(stored, length, first, last), as_of=known_at)
             for length in wanted
         ]
     if timeframe is None:
-        _give_stored(output, stored, reports)
+        _give_stored(output, stored, gaps, reports)
         return
     _give_report(output, reports[0], most)
     if reports[0].missing:
@@ -84,7 +90,9 @@ def _range(
     return first, last
 
 
-def _give_stored(output: Output, stored: list[StoredRange], reports: list[CoverageReport]) -> None:
+def _give_stored(
+    output: Output, stored: list[StoredRange], gaps: list[FeedGap], reports: list[CoverageReport]
+) -> None:
     rows = [
         {
             "kind": one.kind,
@@ -97,6 +105,8 @@ def _give_stored(output: Output, stored: list[StoredRange], reports: list[Covera
     ]
     frame, symbol = pd.DataFrame(rows).set_index("kind"), stored[0].symbol
 
+    holes: list[RenderableType] = ["", tables.feed_gap_table(gaps)] if gaps else []
+
     def draw(path: Path) -> None:
         from datalayer.charts.coverage import save_coverage  # noqa: PLC0415 - an extra
 
@@ -105,8 +115,8 @@ def _give_stored(output: Output, stored: list[StoredRange], reports: list[Covera
         save_coverage(path, reports)
 
     output.give(
-        tables=lambda: [tables.stored_table(stored)],
-        document=lambda: {"symbol": symbol, "stored": records(frame)},
+        tables=lambda: [tables.stored_table(stored), *holes],
+        document=lambda: {"symbol": symbol, "stored": records(frame), "feed_gaps": _gap_records(gaps)},
         parquet=lambda path: write_parquet(path, frame, symbol=symbol),
         plot=draw,
     )
@@ -125,7 +135,22 @@ def _give_report(output: Output, report: CoverageReport, most: int) -> None:
 
     output.give(
         tables=lambda: tables.coverage_tables(report, most),
-        document=lambda: {**facts, **times, **counts, "intervals": records(intervals)},
+        document=lambda: {
+            **facts,
+            **times,
+            **counts,
+            "intervals": records(intervals),
+            "feed_gaps": _gap_records(report.feed_gaps),
+        },
         parquet=lambda path: write_parquet(path, intervals, **facts, **times),
         plot=draw,
     )
+
+
+def _gap_records(gaps: Sequence[FeedGap]) -> list[dict[str, Any]]:
+    return [
+        {name: getattr(gap, name) for name in ("kind", "cause", "state", "missing", "filled", "source")}
+        | {"timeframe": None if gap.timeframe is None else gap.timeframe.label}
+        | {"start": gap.start.isoformat(), "end": gap.end.isoformat()}
+        for gap in gaps
+    ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from datalayer.domain.coverage import CoverageReport, StoredRange
+    from datalayer.domain.feed_gap import FeedGap
     from datalayer.domain.inference_frame import InferenceDataFrame
     from datalayer.domain.order_book_frame import OrderBookDataFrame
 
@@ -122,14 +123,30 @@ def coverage_tables(report: CoverageReport, most: int) -> list[RenderableType]:
     values = (report.expected, report.traded, report.silent, report.missing)
     span = (_time(report.start), _time(report.end))
     counts.add_row(report.timeframe.label, *span, *(f"{value:,}" for value in values))
+    gaps: list[RenderableType] = ["", feed_gap_table(report.feed_gaps[:most])] if report.feed_gaps else []
     missing = report.intervals[report.intervals["state"] == "missing"]
     if missing.empty:
-        return [counts]
+        return [counts, *gaps]
     table = _table("missing from (UTC)", "to (UTC)", "candles")
     for row in _rows(missing.head(most)):
         table.add_row(_time(row.start), _time(row.end), f"{row.candles:,}")
-    more = len(missing) - most
-    return [counts, "", table, *([f"and {more:,} more intervals; --json has all"] if more > 0 else [])]
+    more = [f"and {len(missing) - most:,} more intervals; --json has all"] if len(missing) > most else []
+    return [counts, "", table, *more, *gaps]
+
+
+def feed_gap_table(gaps: Iterable[FeedGap]) -> Table:
+    """Return holes that live feeds know of, a row each."""
+    table = _table(
+        "hole of a feed in", "timeframe", "from (UTC)", "to (UTC)", "missing", "filled", "state", "cause"
+    )
+    for gap in gaps:
+        label = "-" if gap.timeframe is None else gap.timeframe.label
+        missing = "-" if gap.missing is None else f"{gap.missing:,}"
+        span = _time(gap.start), _time(gap.end)
+        table.add_row(
+            gap.kind.replace("_", " "), label, *span, missing, f"{gap.filled:,}", gap.state, gap.cause
+        )
+    return table
 
 
 def _newest_table(frame: InferenceDataFrame) -> Table:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from datalayer.domain.feed_gap import FeedGap
     from datalayer.domain.timeframe import Timeframe
 
 SeriesKind: TypeAlias = Literal["candles", "trades", "order_books", "order_book_imbalances"]
@@ -71,6 +72,8 @@ class CoverageReport:
             (datetime64[us, UTC]; half-open, on the grid of the timeframe), `candles` (int64: how many open times it
             has), `state` ("traded", "silent" or "missing"), `is_absent` (bool: there are no candles, stored
             or generated).
+        feed_gaps: holes that live feeds know of and that are not filled, in candles of this timeframe, in trades and in
+            order books, as far as they reach into the range; ascending by their start.
     """
 
     symbol: str
@@ -79,6 +82,7 @@ class CoverageReport:
     end: datetime
     as_of: datetime
     intervals: pd.DataFrame
+    feed_gaps: tuple[FeedGap, ...] = ()
 
     @property
     def expected(self) -> int:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from datalayer.domain.scales import Scales
+
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
@@ -43,3 +45,19 @@ class Instrument:
     def sizes(self, steps: NDArray[np.int64], price_type: PriceType = "float") -> NDArray[Any]:
         """Return counts of size steps as sizes; see `datalayer.domain.steps.from_steps`."""
         return from_steps(steps, self.size_scale, price_type)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedInstrument:
+    """An instrument as the exchange lists it.
+
+    Attributes:
+        symbol: canonical, `BTC/USDT`.
+        scales: decimals of the steps that are in force now. History may have more: a tick can have been finer, and
+            sizes of trades are known with more decimals than the step of orders. Cover a scan of the data too.
+        details: what to keep with the instrument, as `InstrumentRepository.ensure` takes it.
+    """
+
+    symbol: str
+    scales: Scales
+    details: dict[str, str]

@@ -12,6 +12,7 @@ from datalayer.ingestion.intakes import CandleIntake, OrderBookIntake, TradeInta
 from datalayer.ingestion.ports import IngestionHooks
 from datalayer.ingestion.settings import IngestionSettings
 from datalayer.ingestion.statistics import IngestionStatistics
+from datalayer.repositories.reject_rows import KeptReject, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datalayer.domain.candle import Candle
     from datalayer.domain.order_book import OrderBook
     from datalayer.domain.trade import Trade
+    from datalayer.errors import InvalidInputError
     from datalayer.ingestion.intake import Intake
     from datalayer.ingestion.outcomes import Ingested
     from datalayer.ingestion.ports import LiveCache
@@ -77,6 +79,7 @@ class DataIngestionPipeline:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or IngestionSettings()
+        self._database = database
         self._core = PipelineCore(database, outbox, cache, self.settings, hooks or IngestionHooks())
 
         def now_us() -> int:
@@ -85,6 +88,7 @@ class DataIngestionPipeline:
         self._candles = CandleIntake(self._core, now_us)
         self._trades = TradeIntake(self._core, now_us)
         self._books = OrderBookIntake(self._core, now_us)
+        self._unreadable = 0
         self._intakes = (self._candles, self._trades, self._books)
 
     async def open(self) -> Self:
@@ -166,6 +170,24 @@ class DataIngestionPipeline:
         """Take snapshots in, one after the other; as `ingest_orderbook_snapshot`. Returns how many had which outcome."""
         return await self._ingest_all(self._books, books)
 
+    async def reject_message(self, received: bytes | str, error: InvalidInputError) -> None:
+        """Send a message to quarantine that cannot even be read as a record; returns when it is safe.
+
+        Args:
+            received: exactly as it came.
+            error: what is wrong with it.
+
+        Raises:
+            IngestionClosedError: the pipeline is not open.
+        """
+        self._core.check_open()
+        given = received.encode(errors="surrogatepass") if isinstance(received, str) else received
+        reason, source = RejectReason.of_error(error), self.settings.source
+        await self._core.send_reject(
+            KeptReject.of_record("message", {}, reason, source=source, received=given)
+        )
+        self._unreadable += 1
+
     async def flush(self) -> None:
         """Return when everything that was accepted before is in the database, and what was refused is in quarantine there.
 
@@ -201,6 +223,11 @@ class DataIngestionPipeline:
         return await self._core.close(self.settings.close_timeout_s if timeout_s is None else timeout_s)
 
     @property
+    def database(self) -> DatabaseConnectionManager | AsyncEngine:
+        """Where it writes to."""
+        return self._database
+
+    @property
     def statistics(self) -> IngestionStatistics:
         """A snapshot of what it has done and holds; also after its end.
 
@@ -211,7 +238,7 @@ class DataIngestionPipeline:
         core.check_begun()
         return IngestionStatistics(
             lanes={kind: core.statistics(kind) for kind in EventKind},
-            rejected=sum(intake.rejected for intake in self._intakes),
+            rejected=self._unreadable + sum(intake.rejected for intake in self._intakes),
             forming=self._candles.forming,
             flagged=sum(intake.flagged for intake in self._intakes),
             outbox_bytes=core.outbox.size_bytes,

@@ -41,7 +41,7 @@ class IngestionStatistics:
 
     Attributes:
         lanes: by kind.
-        rejected: records that were refused here, by a rule or for their instrument.
+        rejected: records that were refused here, by a rule or for their instrument, and messages that were no records.
         forming: forming candles, which went to the cache only.
         flagged: notices of accepted records, such as prices that stand out.
         outbox_bytes: size of the outbox on disk; 0 without one.

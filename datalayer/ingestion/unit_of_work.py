@@ -11,6 +11,7 @@ from datalayer.errors import DatabaseUnavailableError, UnitOfWorkError
 from datalayer.repositories import (
     AnnotationRepository,
     CandleRepository,
+    FeedGapRepository,
     ImbalanceRepository,
     InstrumentRepository,
     OrderBookRepository,
@@ -116,6 +117,11 @@ class UnitOfWork:
     def annotations(self) -> AnnotationRepository:
         """Annotations, with the data that they were made on."""
         return AnnotationRepository(self.connection)
+
+    @property
+    def feed_gaps(self) -> FeedGapRepository:
+        """Holes that live feeds know of."""
+        return FeedGapRepository(self.connection)
 
     @property
     def instruments(self) -> InstrumentRepository:

@@ -9,7 +9,7 @@ from datalayer.errors import InvalidInputError
 from datalayer.integrations.depth import Applied
 
 if TYPE_CHECKING:
-    from datalayer.integrations.depth import BookEvent, LocalOrderBook, TopLevels
+    from datalayer.integrations.depth import BookEvent, BookRules, TopLevels
 
 DEFAULT_SAMPLE_MS: Final = 500
 DEFAULT_LEVELS: Final = 20
@@ -21,11 +21,11 @@ class BookSample:
 
     Attributes:
         event_time_us: exchange time of that message, microseconds since 1970 UTC.
-        last_update_id: last update contained.
+        last_update_id: last update contained; None: the exchange has no such ids.
     """
 
     event_time_us: int
-    last_update_id: int
+    last_update_id: int | None
     levels: TopLevels
 
 
@@ -48,7 +48,7 @@ class BookSampler:
         self._levels = levels
         self._interval: int | None = None
 
-    def find_sample(self, event_time_us: int, event: BookEvent, book: LocalOrderBook) -> BookSample | None:
+    def find_sample(self, event_time_us: int, event: BookEvent, book: BookRules) -> BookSample | None:
         """Return the sample that is due after a message, or None if none is due or the message did not change the book.
 
         Args:
@@ -61,4 +61,4 @@ class BookSampler:
         due = self._interval is not None and interval > self._interval
         self._interval = max(interval, self._interval or interval)
         top = book.find_top_levels(self._levels) if due and isinstance(event, Applied) else None
-        return None if top is None else BookSample(event_time_us, book.last_update_id or 0, top)
+        return None if top is None else BookSample(event_time_us, book.last_update_id, top)

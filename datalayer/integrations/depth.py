@@ -13,7 +13,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from datalayer.integrations.fields import Levels
@@ -114,6 +114,27 @@ class TopLevels:
 
     bids: Levels
     asks: Levels
+
+
+class BookRules(Protocol):
+    """A local copy of an order book that knows the exchange's sequence rules, as `LocalOrderBook` is one."""
+
+    @property
+    def last_update_id(self) -> int | None:
+        """The exchange's last update contained; None: the book is invalid, or the exchange has no such ids."""
+
+    @property
+    def is_valid(self) -> bool:
+        """True from a fitting snapshot until a gap."""
+
+    def apply_snapshot(self, snapshot: DepthSnapshot) -> BookEvent:
+        """Start from a snapshot."""
+
+    def apply_diff(self, diff: DepthDiff) -> BookEvent:
+        """Apply changed levels, or say why not."""
+
+    def find_top_levels(self, count: int) -> TopLevels | None:
+        """Return the best levels; None: the book is invalid."""
 
 
 class _Side:

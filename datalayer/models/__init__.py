@@ -5,6 +5,7 @@ from datalayer.models.base import Base
 from datalayer.models.candle_aggregates import Candle1d, Candle1h, Candle1m, Candle4h, Candle5m, Candle15m
 from datalayer.models.candles import Candle
 from datalayer.models.dirty_ranges import DirtyRange
+from datalayer.models.feed_gaps import FeedGap
 from datalayer.models.imbalances import OrderBookImbalance
 from datalayer.models.instruments import Instrument
 from datalayer.models.migration_ledger import MigrationFile, MigrationPiece, MigrationRun
@@ -26,6 +27,7 @@ __all__ = [
     "Candle5m",
     "Candle15m",
     "DirtyRange",
+    "FeedGap",
     "Instrument",
     "MigrationFile",
     "MigrationPiece",

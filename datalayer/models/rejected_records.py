@@ -19,7 +19,7 @@ class RejectedRecord(Base):
     received_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=text("now()"), comment="UTC"
     )
-    kind: Mapped[str] = mapped_column(Text, comment="candle, trade, order_book or imbalance")
+    kind: Mapped[str] = mapped_column(Text, comment="candle, trade, order_book, imbalance or message")
     symbol: Mapped[str | None] = mapped_column(Text, comment="as received; NULL: unreadable")
     ts: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="time of the record; NULL: unreadable"
@@ -38,7 +38,7 @@ class RejectedRecord(Base):
     )
 
     __table_args__ = (
-        CheckConstraint("kind IN ('candle', 'trade', 'order_book', 'imbalance')", name="kind"),
+        CheckConstraint("kind IN ('candle', 'trade', 'order_book', 'imbalance', 'message')", name="kind"),
         CheckConstraint("status IN ('open', 'retried', 'discarded')", name="status"),
         CheckConstraint("(status = 'open') = (resolved_at IS NULL)", name="resolved"),
         Index(None, "status", "received_at"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from datalayer.db.health import check_health
 from datalayer.provider.health import ProviderHealth, cache_ages
 from datalayer.provider.lifecycle import ProviderLifecycle
-from datalayer.repositories import CoverageRepository
+from datalayer.repositories import CoverageRepository, FeedGapRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from datalayer.domain.coverage import CoverageReport, StoredRange
+    from datalayer.domain.feed_gap import FeedGap, GapState
     from datalayer.domain.timeframe import Timeframe
 
 
@@ -63,6 +64,20 @@ class ProviderReports(ProviderLifecycle):
             return await CoverageRepository(conn).list_stored_ranges(
                 names, as_of=as_of, count_rows=count_rows
             )
+
+    async def list_feed_gaps(
+        self,
+        symbols: Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        states: Iterable[GapState] = ("open", "lost"),
+    ) -> list[FeedGap]:
+        """Return the holes that live feeds know of; see `FeedGapRepository.list_gaps`. None: all symbols of the provider."""
+        given = self.symbols if symbols is None else symbols
+        names = [await self._known(symbol) for symbol in given]
+        async with self._reads.begin() as conn:
+            return await FeedGapRepository(conn).list_gaps(names, start, end, states=states)
 
     async def get_health(self, timeout_s: float = 5.0) -> ProviderHealth:
         """Return how the database, the cache and its feeds are; does not raise for what is broken.

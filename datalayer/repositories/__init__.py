@@ -5,6 +5,7 @@ from datalayer.repositories.annotations import AnnotationRepository
 from datalayer.repositories.candles import CandleRepository
 from datalayer.repositories.coverage import CoverageRepository
 from datalayer.repositories.dirty_ranges import DirtyRangeRepository
+from datalayer.repositories.feed_gaps import FeedGapRepository
 from datalayer.repositories.history import MarketHistory
 from datalayer.repositories.imbalances import ImbalanceRepository
 from datalayer.repositories.instruments import InstrumentRepository
@@ -19,6 +20,7 @@ __all__ = [
     "CandleRepository",
     "CoverageRepository",
     "DirtyRangeRepository",
+    "FeedGapRepository",
     "ImbalanceRepository",
     "InstrumentRepository",
     "MarketHistory",

@@ -22,6 +22,7 @@ from datalayer.repositories.coverage_queries import (
     stored_ranges_query,
 )
 from datalayer.repositories.coverage_states import state_intervals
+from datalayer.repositories.feed_gaps import FeedGapRepository
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.repositories.moments import RESOLUTION, visible_range
 from datalayer.repositories.rolled_up import read_rolled_up
@@ -184,7 +185,8 @@ class CoverageRepository:
         first, last = _grid_range(start, end, moment, length)
         instrument = await self._instruments.get(symbol)
         intervals = await state_intervals(self._conn, instrument.symbol, length, (first, last), moment)
-        return CoverageReport(instrument.symbol, length, first, last, moment, intervals)
+        gaps = await FeedGapRepository(self._conn).list_gaps([symbol], first, last, timeframe=length)
+        return CoverageReport(instrument.symbol, length, first, last, moment, intervals, tuple(gaps))
 
     async def _chosen(self, symbols: Iterable[str] | None) -> list[Instrument]:
         if symbols is None:

@@ -134,7 +134,7 @@ class _Retry:
             return Trades(self.conn, validator, self.now)
         if kind == "order_book":
             return OrderBooks(self.conn, validator, self.now)
-        raise InvalidInputError("kind", kind, "records of this kind are computed here; compute them anew")
+        raise InvalidInputError("kind", kind, "records of this kind cannot be sent in again")
 
     async def _settle(self, records: RecordKind, items: Sequence[_Item]) -> None:
         result = records.validate([item.record for item in items])

@@ -8,31 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from datalayer.domain.instrument import ListedInstrument
 from datalayer.domain.scales import Scales, scale_of_step
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
 from datalayer.integrations.fields import fault, read, read_text, to_e8
 
 _STEPS: Final = {"tickSize": "PRICE_FILTER", "stepSize": "LOT_SIZE"}
-
-
-@dataclass(frozen=True, slots=True)
-class ListedInstrument:
-    """An instrument as the exchange lists it.
-
-    Attributes:
-        symbol: canonical, `BTC/USDT`.
-        scales: decimals of the steps that are in force now. History may have more: a tick can have been finer, and
-            sizes of trades are known with more decimals than the step of orders. Cover a scan of the data too.
-        details: what to keep with the instrument, as `InstrumentRepository.ensure` takes it.
-    """
-
-    symbol: str
-    scales: Scales
-    details: dict[str, str]
 
 
 def read_exchange_info(document: str | bytes | Mapping[str, Any], symbol: str) -> ListedInstrument:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datalayer.domain.order_book import OrderBookColumns
+from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBookColumns
 from datalayer.errors import InvalidInputError
 from datalayer.integrations.binance.messages import Message, Trade, UnknownMessage
 from datalayer.integrations.book_sampling import BookSampler
@@ -92,13 +92,14 @@ def book_columns(samples: Sequence[BookSample]) -> OrderBookColumns:
     """
     bids = [sample.levels.bids for sample in samples]
     asks = [sample.levels.asks for sample in samples]
+    ids = [UNKNOWN_UPDATE_ID if s.last_update_id is None else s.last_update_id for s in samples]
     return OrderBookColumns(
         timestamps=np.array([s.event_time_us for s in samples], np.int64).astype("datetime64[us]"),
         bid_prices=_padded(bids, 0),
         bid_sizes=_padded(bids, 1),
         ask_prices=_padded(asks, 0),
         ask_sizes=_padded(asks, 1),
-        last_update_ids=np.array([s.last_update_id for s in samples], np.int64),
+        last_update_ids=np.array(ids, np.int64),
     )
 
 

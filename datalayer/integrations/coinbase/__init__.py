@@ -1,0 +1,5 @@
+"""Coinbase Exchange."""
+
+from datalayer.integrations.coinbase.exchange import CoinbaseExchange
+
+__all__ = ["CoinbaseExchange"]

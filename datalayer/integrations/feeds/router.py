@@ -1,0 +1,206 @@
+"""From events of an exchange to the pipeline: what comes twice is dropped, what is missing is noticed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from datalayer.domain.candle import Candle
+from datalayer.domain.feed_gap import FeedGap
+from datalayer.domain.trade import Trade
+from datalayer.errors import InvalidInputError
+from datalayer.ingestion import Ingested
+from datalayer.integrations.feeds.events import Heartbeat, Quote, Unknown
+from datalayer.integrations.feeds.seconds import EPOCH
+from datalayer.integrations.feeds.sequence import Hole, Seen
+from datalayer.integrations.feeds.symbol_state import order_book
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from datalayer.domain.coverage import SeriesKind
+    from datalayer.domain.timeframe import Timeframe
+    from datalayer.ingestion import DataIngestionPipeline
+    from datalayer.integrations.depth import BookEvent, BookRules
+    from datalayer.integrations.feeds.events import FeedEvent
+    from datalayer.integrations.feeds.exchange import Exchange, Stream
+    from datalayer.integrations.feeds.gaps import GapKeeper
+    from datalayer.integrations.feeds.rest import RestClient
+    from datalayer.integrations.feeds.seconds import Block
+    from datalayer.integrations.feeds.settings import FeedSettings
+    from datalayer.integrations.feeds.statistics import FaultLog
+    from datalayer.integrations.feeds.symbol_state import SymbolState
+
+MICROSECOND: Final = timedelta(microseconds=1)
+_SECOND_US: Final = 1_000_000
+
+
+class Router:
+    """Takes the events of all connections of a feed; see `Feed`.
+
+    Attributes:
+        symbols: canonical symbols by the spelling of the exchange.
+        states: by canonical symbol.
+        events: what went to the pipeline, by kind.
+        faults: what was wrong, by kind.
+        gaps: takes the holes; set by the feed.
+    """
+
+    gaps: GapKeeper
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        states: Mapping[str, SymbolState],
+        settings: FeedSettings,
+        pipeline: DataIngestionPipeline,
+        rest: RestClient,
+        faults: FaultLog,
+        on_quote: Callable[[Quote], None] | None,
+    ) -> None:
+        self.exchange, self.states, self.settings, self.rest = exchange, states, settings, rest
+        self.symbols = {exchange.spell(symbol): symbol for symbol in states}
+        self.events: Counter[str] = Counter()
+        self.faults = faults
+        self._pipeline, self._on_quote = pipeline, on_quote
+
+    async def take(self, event: FeedEvent, frame: str | bytes | None) -> None:
+        """Take an event in; returns when the pipeline has it safe."""
+        match event:
+            case Trade():
+                await self._trade(event, frame)
+            case Candle():
+                await self._candle(event, frame)
+            case Quote():
+                self.events["quotes"] += 1
+                if self._on_quote is not None:
+                    self._on_quote(event)
+            case Heartbeat():
+                await self._heartbeat(event)
+            case Unknown(kind):
+                error = InvalidInputError("kind", kind, "no message that this feed reads")
+                await self.keep(frame or "", "unknown", error)
+
+    async def keep(self, frame: str | bytes, kind: str, error: InvalidInputError) -> None:
+        """Count a message that cannot be read, and keep it in quarantine."""
+        self.faults.note(kind, error)
+        await self._pipeline.reject_message(frame, error)
+
+    def disconnected(self, streams: Iterable[Stream]) -> None:
+        """Note that a connection of some streams has ended: what is missing from now on is for that."""
+        for stream in streams:
+            state = self.states[stream.symbol]
+            series = state.trades if stream.timeframe is None else state.candles[stream.timeframe]
+            if series.cause == "sequence":
+                series.cause = "reconnect"
+
+    async def book_changed(
+        self, symbol: str, time_us: int, event: BookEvent, book: BookRules, frame: str | bytes
+    ) -> None:
+        """Take in that a message was handed to an order book; a sample goes to the pipeline when one is due."""
+        await self._clock(symbol, time_us)
+        sampling = self.states[symbol].books
+        if (sample := sampling.find_sample(time_us, event, book)) is None:
+            return
+        snapshot = order_book(symbol, sample)
+        hole = sampling.find_hole(snapshot.ts)
+        outcome = await self._pipeline.ingest_orderbook_snapshot(snapshot, received=frame)
+        self._count("order_books", outcome)
+        if hole is not None:
+            since, cause, missing = hole
+            source = self.exchange.name
+            self.gaps.note_lost(
+                FeedGap(symbol, "order_books", None, since, snapshot.ts, source, cause, missing)
+            )
+
+    async def ingest_seconds(self, candles: Iterable[Candle]) -> None:
+        """Hand over 1s candles that were made from trades."""
+        for candle in candles:
+            self._count("candles", await self._pipeline.ingest_ohlcv_candle(candle))
+
+    async def _trade(self, trade: Trade, frame: str | bytes | None) -> None:
+        state = self.states[trade.symbol]
+        ids, builder = state.trades, state.seconds
+        before, cause = ids.time, ids.cause
+        seen, hole = ids.see(trade.trade_id, trade.ts)
+        if seen is Seen.REPEATED:
+            self.faults.counts["repeated"] += 1
+            return
+        if seen is not Seen.NEXT and frame is not None:
+            self.faults.note("late" if seen is Seen.MISSED else "restarted", trade)
+        candles: list[Candle] = []
+        if builder is not None:
+            if seen is Seen.NEXT and cause == "restart" and before is not None:
+                since = before - timedelta(seconds=self.settings.lookback_s)
+                builder.block(max(since, state.whole_from), trade.ts, is_complete=True)
+            block = builder.block(hole.start, hole.end) if seen is Seen.NEXT and hole is not None else None
+            candles = builder.take(trade, is_next=seen is Seen.NEXT)
+        else:
+            block = None
+        if seen is Seen.NEXT and hole is not None:
+            self._open(trade.symbol, "trades", None, hole, block)
+        # The candles first: what a death in between leaves out is after the last stored trade, where the next start looks.
+        await self.ingest_seconds(candles)
+        outcome = await self._pipeline.ingest_trade(trade, received=frame)
+        self._count("trades" if frame is not None else "backfilled_trades", outcome)
+        if outcome is Ingested.REJECTED and builder is not None:
+            builder.block(trade.ts, trade.ts, is_complete=True)
+        await self._clock(trade.symbol, (trade.ts - EPOCH) // MICROSECOND)
+
+    async def _candle(self, candle: Candle, frame: str | bytes | None) -> None:
+        series = self.states[candle.symbol].candles[candle.timeframe]
+        number = (candle.ts - EPOCH) // candle.timeframe.length
+        if candle.is_forming:
+            hole, seen = series.expect(number, candle.ts), None
+            if series.last is not None and number <= series.last:
+                self.faults.counts["repeated"] += 1
+                return
+        else:
+            seen, hole = series.see(number, candle.ts)
+        if seen in (Seen.MISSED, Seen.REPEATED) and frame is not None:
+            self.faults.counts["late" if seen is Seen.MISSED else "repeated"] += 1
+        elif hole is not None and seen is not Seen.MISSED:
+            self._open(candle.symbol, "candles", candle.timeframe, hole, None)
+        outcome = await self._pipeline.ingest_ohlcv_candle(candle, received=frame)
+        kind = "forming" if candle.is_forming else "candles"
+        self._count(kind if frame is not None else "backfilled_candles", outcome)
+
+    async def _heartbeat(self, event: Heartbeat) -> None:
+        state = self.states[event.symbol]
+        time = EPOCH + event.time_us * MICROSECOND
+        if event.last_trade_id is not None and state.trades.last is not None:
+            hole = state.trades.expect(event.last_trade_id + 1, time)
+            if hole is not None:
+                block = None if state.seconds is None else state.seconds.block(hole.start, hole.end)
+                self._open(event.symbol, "trades", None, hole, block)
+        await self._clock(event.symbol, event.time_us)
+
+    async def _clock(self, symbol: str, time_us: int) -> None:
+        """Note the exchange's time: seconds may be over."""
+        builder = self.states[symbol].seconds
+        if builder is None:
+            return
+        grace_us = self.settings.second_grace_ms * 1_000
+        await self.ingest_seconds(builder.advance((time_us - grace_us) // _SECOND_US))
+        for block in builder.due_blocks():
+            self.gaps.rebuild(symbol, block)
+
+    def _open(
+        self, symbol: str, kind: SeriesKind, timeframe: Timeframe | None, hole: Hole, block: Block | None
+    ) -> None:
+        if timeframe is None:
+            span, ids = (hole.start, hole.end), {"first_id": hole.first, "last_id": hole.last}
+        else:
+            length = timeframe.length
+            span, ids = (EPOCH + hole.first * length, EPOCH + (hole.last + 1) * length), {}
+        source = self.exchange.name
+        gap = FeedGap(symbol, kind, timeframe, *span, source, hole.cause, hole.size, **ids)
+        self.gaps.open(gap, hole, block)
+
+    def _count(self, kind: str, outcome: Ingested) -> None:
+        if outcome is Ingested.REJECTED:
+            self.faults.note("rejected", kind)
+        else:
+            self.events[kind] += 1
