@@ -25,7 +25,7 @@ from datalayer.integrations.feeds.events import (
 from datalayer.integrations.fields import E8, fault, read, read_book, read_e8, read_integer, read_text, to_e8
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from datalayer.integrations.fields import Levels
 
@@ -132,7 +132,7 @@ def _read_time(message: Mapping[str, Any]) -> datetime:
     return time.astimezone(UTC)
 
 
-_READERS: Final = {
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Any], str], FeedEvent]]] = {
     "match": read_trade,
     "last_match": read_trade,
     "heartbeat": _heartbeat,

@@ -76,8 +76,10 @@ class Connection:
             None if limit_s is None else max(limit_s * self._settings.connection_age - session.age_s, 0.0)
         )
         leaving = asyncio.create_task(session.leaving.wait())
-        await asyncio.wait([session.task, leaving], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
+        try:
+            await asyncio.wait([session.task, leaving], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
 
     async def _replaced(self, session: Session) -> Session:
         """Return a successor that is complete, after which the session is closed; the session if there is none."""

@@ -190,13 +190,12 @@ class Router:
     def _open(
         self, symbol: str, kind: SeriesKind, timeframe: Timeframe | None, hole: Hole, block: Block | None
     ) -> None:
-        if timeframe is None:
-            span, ids = (hole.start, hole.end), {"first_id": hole.first, "last_id": hole.last}
-        else:
+        span, source = (hole.start, hole.end), self.exchange.name
+        ids: tuple[int | None, int | None] = hole.first, hole.last
+        if timeframe is not None:
             length = timeframe.length
-            span, ids = (EPOCH + hole.first * length, EPOCH + (hole.last + 1) * length), {}
-        source = self.exchange.name
-        gap = FeedGap(symbol, kind, timeframe, *span, source, hole.cause, hole.size, **ids)
+            span, ids = (EPOCH + hole.first * length, EPOCH + (hole.last + 1) * length), (None, None)
+        gap = FeedGap(symbol, kind, timeframe, *span, source, hole.cause, hole.size, *ids)
         self.gaps.open(gap, hole, block)
 
     def _count(self, kind: str, outcome: Ingested) -> None:

@@ -68,7 +68,7 @@ class Session:
         else:
             with suppress(*LOST):
                 await self._socket.close()
-        await asyncio.wait([self.task])
+        await asyncio.gather(self.task, return_exceptions=True)
 
     async def _run(self) -> None:
         try:

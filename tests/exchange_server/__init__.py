@@ -1,0 +1,1 @@
+"""Local servers that replay the real captures as exchanges do, with faults on demand."""

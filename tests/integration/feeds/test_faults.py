@@ -1,0 +1,237 @@
+"""Everything that goes wrong between an exchange and a feed; every event is accounted for in the end.
+
+DATALAYER_TEST_SEEDS=20 tries as many random courses of a longer market.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from aiohttp import web
+
+from datalayer import CoverageRepository, UnitOfWork
+from datalayer.integrations.binance.spot import BinanceSpot
+from datalayer.integrations.coinbase import CoinbaseExchange
+from tests.exchange_server.binance import BinanceServer
+from tests.exchange_server.coinbase import CoinbaseServer
+from tests.exchange_server.market import load_market
+from tests.exchange_server.server import Fault
+from tests.integration.feeds.feeding import (
+    BTC,
+    QUICK,
+    binance,
+    check_books,
+    check_candles,
+    check_trades,
+    feeding,
+    seen_all,
+    stored_gaps,
+    timeframes,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from tests.exchange_server.market import Market
+
+SEEDS = int(os.environ.get("DATALAYER_TEST_SEEDS", "0"))
+SHORT, LONG = 5_000, 20_000
+KINDS = ("cut", "drop", "stall", "twice", "swap", "garbage")
+
+
+SECOND = pd.Timedelta("1s")
+
+
+class ShortLived(BinanceSpot):
+    """Binance, which cuts connections after a second instead of a day."""
+
+    limits = replace(BinanceSpot.limits, connection_age_s=1.0)
+
+
+def place_of(market: Market, kind: str, after: int) -> int:
+    """Number of the first message of a kind after another."""
+    return next(n for n, step in enumerate(market.steps) if n >= after and step.kind == kind)
+
+
+def misfortunes(market: Market, seed: int, count: int) -> dict[int, Fault]:
+    """Faults at random messages, not too near to the ends."""
+    dice = random.Random(seed)  # noqa: S311
+    places = dice.sample(range(300, len(market.steps) - 500, 60), count)
+    faults = {}
+    for place in places:
+        kind = dice.choice(KINDS)
+        size = dice.randint(1, 400) if kind in ("cut", "stall") else dice.randint(1, 5)
+        faults[place] = Fault(kind, size)
+    return faults
+
+
+async def stormy(engine: AsyncEngine, outbox: Path, market: Market, seed: int, count: int) -> BinanceServer:
+    faults = misfortunes(market, seed, count)
+    dice = random.Random(seed)  # noqa: S311
+    async with (
+        BinanceServer([market], faults) as server,
+        feeding(engine, outbox, binance(server), candles=timeframes()) as feed,
+    ):
+        server.old_snapshots = 2
+        for place in range(0, len(market.steps), 1_000):
+            for _ in range(dice.randint(0, 2)):
+                status = dice.choice([500, 429, 418])
+                answer = web.Response(status=status, headers={"Retry-After": "0"}, text="busy")
+                server.rest_answers.append(answer)
+            await server.play(end=min(place + 1_000, len(market.steps)))
+        await seen_all(feed, market, wait_s=120)
+    return server
+
+
+async def check_everything(engine: AsyncEngine, market: Market, sent_garbage: int) -> None:
+    gaps = await stored_gaps(engine)
+    assert [gap for gap in gaps if gap.kind != "order_books" and gap.state != "filled"] == []
+    assert {gap.state for gap in gaps if gap.kind == "order_books"} <= {"lost"}
+    await check_trades(engine, market, gaps, first_id=market.trades[0]["t"])
+    closed = [step.data["k"] for step in market.steps if "kline" in step.stream and step.data["k"]["x"]]
+    for label in ("1s", "1m"):
+        opens = [candle["t"] for candle in closed if candle["i"] == label]
+        assert opens
+        first = market.klines[label][0]["t"]
+        await check_candles(engine, market, label, start_ms=first, end_ms=opens[-1] + 1)
+    await check_books(engine, market, gaps)
+    async with UnitOfWork(engine) as uow:
+        rejects = await uow.rejects.list_rejects(limit=10_000)
+    assert len(rejects) == sent_garbage
+    assert {reject.kind for reject in rejects} <= {"message"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_storm(engine: AsyncEngine, tmp_path: Path, seed: int) -> None:
+    market = load_market(most=SHORT)
+    server = await stormy(engine, tmp_path / "o", market, seed, 12)
+    await check_everything(engine, market, server.sent_garbage)
+
+
+@pytest.mark.skipif(not SEEDS, reason="DATALAYER_TEST_SEEDS is not set")
+@pytest.mark.parametrize("seed", range(100, 100 + SEEDS))
+async def test_a_longer_storm(engine: AsyncEngine, tmp_path: Path, seed: int) -> None:
+    market = load_market(most=LONG)
+    server = await stormy(engine, tmp_path / "o", market, seed, 60)
+    await check_everything(engine, market, server.sent_garbage)
+
+
+async def test_what_the_exchange_does_not_have_stays_visible(engine: AsyncEngine, tmp_path: Path) -> None:
+    """REST refuses: holes are open, and everything else is there."""
+    market = load_market(most=SHORT)
+    place = place_of(market, "trade", 2_000)
+    async with (
+        BinanceServer([market], {place: Fault("cut", 300)}) as server,
+        feeding(engine, tmp_path / "o", binance(server), candles=timeframes()) as feed,
+    ):
+        await server.play(end=place)
+        first_missing = next(t["t"] for t in market.trades if t is market.steps[place].data)
+        market.known_trades = lambda *_: []  # type: ignore[method-assign]
+        await server.play()
+        await seen_all(feed, market)
+        assert feed.statistics.gaps == {"lost": 2, "filled": feed.statistics.gaps.get("filled", 0)}
+    gaps = await stored_gaps(engine)
+    lost = [gap for gap in gaps if gap.kind == "trades"]
+    assert [(gap.state, gap.first_id, gap.cause) for gap in lost] == [("lost", first_missing, "reconnect")]
+    assert lost[0].missing == lost[0].last_id - first_missing + 1  # type: ignore[operator]
+    await check_trades(engine, market, gaps)
+    await check_books(engine, market, gaps)
+    async with engine.connect() as conn:
+        report = await CoverageRepository(conn).query_coverage(
+            BTC, "1s", lost[0].start, lost[0].end, as_of=lost[0].end
+        )
+    assert lost[0] in report.feed_gaps
+
+
+async def test_a_restart_goes_on_where_it_was(engine: AsyncEngine, tmp_path: Path) -> None:
+    market = load_market(most=SHORT)
+    async with BinanceServer([market]) as server:
+        async with feeding(engine, tmp_path / "o", binance(server), candles=timeframes()):
+            await server.play(end=2_000)
+        for _ in range(500):  # nobody listens
+            market.advance()
+        server._wanted.clear()
+        async with feeding(engine, tmp_path / "o", binance(server), candles=timeframes()) as feed:
+            await server.play()
+            await seen_all(feed, market)
+    gaps = await stored_gaps(engine)
+    assert {(gap.kind, gap.state) for gap in gaps if gap.cause == "restart"} >= {
+        ("trades", "filled"),
+        ("order_books", "lost"),
+    }
+    await check_everything(engine, market, 0)
+
+
+async def test_holes_that_nobody_noted_are_found_at_the_start(engine: AsyncEngine, tmp_path: Path) -> None:
+    """As if the process had died between a hole and its note."""
+    market = load_market(most=SHORT)
+    async with BinanceServer([market]) as server:
+        async with feeding(engine, tmp_path / "o", binance(server), candles=timeframes()):
+            await server.play(end=3_000)
+        async with UnitOfWork(engine) as uow:
+            trades = await uow.trades.query_trades(BTC)
+            removed = trades["trade_id"].iloc[40:60].tolist()
+            for statement in (
+                f"DELETE FROM trades WHERE trade_id BETWEEN {removed[0]} AND {removed[-1]}",
+                "DELETE FROM candles WHERE timeframe = 1 AND ts IN (SELECT ts FROM candles WHERE timeframe = 1 ORDER BY ts OFFSET 5 LIMIT 3)",
+            ):
+                await uow.connection.exec_driver_sql(statement)
+            await uow.commit()
+        server._wanted.clear()
+        async with feeding(engine, tmp_path / "o", binance(server), candles=timeframes()) as feed:
+            await server.play()
+            await seen_all(feed, market)
+    found = [gap for gap in await stored_gaps(engine) if gap.cause == "restart"]
+    assert (removed[0], removed[-1]) in {(gap.first_id, gap.last_id) for gap in found}
+    await check_everything(engine, market, 0)
+
+
+async def test_a_connection_is_replaced_before_it_is_cut(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Make before break: no hole, not even in the order book."""
+    market = load_market(most=SHORT)
+    async with BinanceServer([market]) as server:
+        exchange = ShortLived(socket_url=server.socket_url, rest_url=server.rest_url)
+        patient = replace(QUICK, silent_after_s=5.0)
+        async with feeding(engine, tmp_path / "o", exchange, candles=timeframes(), settings=patient) as feed:
+            for end in range(500, len(market.steps) + 500, 500):
+                await server.play(end=min(end, len(market.steps)))
+                await asyncio.sleep(0.2)
+            await seen_all(feed, market)
+            (connection,) = feed.statistics.connections
+            assert connection.handovers >= 2
+            assert connection.reconnects == 0
+    assert await stored_gaps(engine) == []
+    await check_everything(engine, market, 0)
+
+
+async def test_coinbase_by_the_same_runner(engine: AsyncEngine, tmp_path: Path) -> None:
+    """1s candles are made from trades, in spite of all that goes wrong."""
+    market = load_market(most=SHORT)
+    plan = misfortunes(market, 7, 10)
+    async with CoinbaseServer([market], plan) as server:
+        exchange = CoinbaseExchange(socket_url=server.socket_url, rest_url=server.rest_url)
+        async with feeding(engine, tmp_path / "o", exchange) as feed:
+            for _ in range(200):  # before the first snapshot, as in the recording
+                market.advance()
+            await server.play()
+            await seen_all(feed, market)
+            assert feed.statistics.events["candles"] > 20
+            assert not feed.statistics.invalid_books
+    gaps = await stored_gaps(engine)
+    stored = await check_trades(engine, market, gaps)
+    assert stored > 500
+    async with UnitOfWork(engine) as uow:
+        trades = await uow.trades.query_trades(BTC)
+        seconds = await uow.candles.query_ohlcv_data(BTC, "1s")
+    begin, end = trades.index[0].floor("1s") + SECOND, trades.index[-1].floor("1s")
+    assert seconds.index[0] >= begin
+    span = int(begin.timestamp() * 1_000), int(end.timestamp() * 1_000)
+    await check_candles(engine, market, "1s", start_ms=span[0], end_ms=span[1], silent=False)
