@@ -61,9 +61,11 @@ class GapKeeper:
         self.counts["lost"] += 1
         self._begin(self._stored(lambda uow: uow.feed_gaps.record(replace(gap, state="lost"))))
 
-    def rebuild(self, symbol: str, block: Block) -> None:
-        """Make 1s candles anew from stored trades."""
-        self._begin(self._rebuild(symbol, block))
+    def rebuild_due(self, symbol: str) -> None:
+        """Make 1s candles from stored trades, where they are over and were withheld until now."""
+        builder = self._router.states[symbol].seconds
+        for block in () if builder is None else builder.due_blocks():
+            self._begin(self._rebuild(symbol, block))
 
     async def idle(self) -> None:
         """Return when nothing is being taken care of."""
@@ -101,8 +103,9 @@ class GapKeeper:
             await self._stored(lambda uow: uow.feed_gaps.resolve(gap_id, state, filled))
             self.counts[state] += state != "open"
             self.counts["open"] -= state != "open"
-        if block is not None:
-            block.is_complete = not hole.missing
+        if block is not None and not hole.missing:
+            block.is_complete = True
+            self.rebuild_due(gap.symbol)
 
     async def _resolved(self, gap: FeedGap, hole: Hole) -> GapState:
         if (gap.end - gap.start).total_seconds() > self._settings.backfill_max_s:

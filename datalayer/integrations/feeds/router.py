@@ -184,8 +184,7 @@ class Router:
             return
         grace_us = self.settings.second_grace_ms * 1_000
         await self.ingest_seconds(builder.advance((time_us - grace_us) // _SECOND_US))
-        for block in builder.due_blocks():
-            self.gaps.rebuild(symbol, block)
+        self.gaps.rebuild_due(symbol)
 
     def _open(
         self, symbol: str, kind: SeriesKind, timeframe: Timeframe | None, hole: Hole, block: Block | None

@@ -33,7 +33,7 @@ QUICK = FeedSettings(
     retry_wait_max_s=0.05,
     settle_s=0.05,
     backfill_retry_s=0.1,
-    silent_after_s=0.5,
+    silent_after_s=2.0,
     handover_s=2.0,
     stable_after_s=0.5,
     log_every_s=0.01,
@@ -115,7 +115,8 @@ async def check_candles(
     ]
     opens = (stored.index.asi8 // 1_000).tolist()  # type: ignore[attr-defined]
     wanted = [candle["t"] for candle in expected]
-    assert (sorted(set(wanted) - set(opens)), sorted(set(opens) - set(wanted))) == ([], [])
+    assert not set(wanted) - set(opens), sorted(set(wanted) - set(opens))
+    assert opens == wanted
     for name, key in (("open", "o"), ("high", "h"), ("low", "l"), ("close", "c"), ("volume", "v")):
         assert [f"{value:.8f}" for value in stored[name]] == [
             f"{float(candle[key]):.8f}" for candle in expected
