@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         tls_cert: file with the client's certificate, where the server asks for one.
         tls_key: file with its private key; None: it is in `tls_cert`.
         embedded_dir: folder of the default embedded database.
+        binance_socket_url: address of Binance's streams; None: the exchange's own. As are those that follow.
+        binance_rest_url: address of Binance's REST interface.
+        coinbase_socket_url: address of Coinbase Exchange's feed.
+        coinbase_rest_url: address of Coinbase Exchange's REST interface.
         cache_dir: where the runtime of the embedded database is installed, once a user.
     """
 
@@ -154,6 +158,10 @@ class Settings(BaseSettings):
     tls_cert: FilePath | None = None
     tls_key: FilePath | None = None
     embedded_dir: Path = Field(default_factory=lambda: user_data_path("datalayer") / "embedded")
+    binance_socket_url: str | None = None
+    binance_rest_url: str | None = None
+    coinbase_socket_url: str | None = None
+    coinbase_rest_url: str | None = None
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("datalayer"))
 
     @field_validator("database_url")

@@ -13,6 +13,7 @@ from datalayer.cli import aggregates, annotation, db, instruments, market, migra
 from datalayer.cli.coverage import coverage
 from datalayer.cli.demo import demo
 from datalayer.cli.health import EXITS, doctor, status
+from datalayer.cli.ingest import ingest
 from datalayer.cli.metrics import metrics
 from datalayer.config import URL_FORMS
 from datalayer.errors import DataLayerError, NoDataError
@@ -39,6 +40,10 @@ app.add_typer(rejects.app, name="rejects")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(server.app, name="server")
 app.command()(demo)
+app.command(
+    epilog="Exit codes: 0 ended by a signal, everything is written; 1 error; 2 wrong usage; 3 ended, and the outbox holds "
+    "events that the next start writes."
+)(ingest)
 for command in (market.candles, market.trades, market.book, market.inference, coverage):
     app.command(rich_help_panel="Market data", epilog=_OF_DATA)(command)
 for look in (status, doctor):

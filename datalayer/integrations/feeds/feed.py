@@ -35,17 +35,11 @@ if TYPE_CHECKING:
     from datalayer.integrations.feeds.seconds import Block
     from datalayer.integrations.feeds.sequence import Hole
 
-DEFAULT_CHANNELS: Final = (Channel.TRADES, Channel.CANDLES, Channel.ORDER_BOOK)
+DEFAULT_CHANNELS: Final = (Channel.TRADES, Channel.ORDER_BOOK)
 
 
 class Feed:
-    """Streams an exchange's market data into a pipeline, and keeps the series whole.
-
-        async with (
-            DataIngestionPipeline(market.database, outbox=Path("market.outbox"), cache=market.cache) as pipeline,
-            Feed(BinanceSpot(), ["BTC/USDT", "ETH/USDT"], pipeline=pipeline) as feed,
-        ):
-            await feed.wait()
+    """Streams an exchange's market data into a pipeline, and keeps the series whole; to be used with `async with`.
 
     *Connections* are made anew when they are lost, silent or stalled, after waits that grow and are random, and before the exchange
     cuts them; then the successor is complete before the old one is closed. While the pipeline is slow, sockets are read slowly.
@@ -63,8 +57,8 @@ class Feed:
         exchange: the adapter.
         symbols: in any known spelling. Those that are not registered are, with the scales that the exchange says.
         pipeline: open; it must stay so until the feed has stopped.
-        channels: what to subscribe to.
-        candles: timeframes of the candles; None: all that the exchange sends.
+        channels: what to subscribe to besides candles.
+        candles: timeframes of the candles; None: all that the exchange sends; empty: none.
         settings: how it works.
         on_quote: takes best bids and asks, which are not stored; it must be quick.
 
@@ -88,7 +82,7 @@ class Feed:
         self.settings = settings or FeedSettings()
         self.symbols = _checked_symbols(symbols)
         self._channels = frozenset(channels)
-        self._timeframes = _checked_timeframes(exchange, candles) if Channel.CANDLES in self._channels else ()
+        self._timeframes = _checked_timeframes(exchange, candles)
         self._faults = FaultLog(exchange.name, self.settings.log_every_s)
         self._rest = RestClient(exchange, self.settings)
         states = {symbol: self._new_state(symbol) for symbol in self.symbols}
@@ -198,7 +192,7 @@ class Feed:
             Stream(symbol, channel, timeframe)
             for symbol in self.symbols
             for channel in Channel
-            if channel in self._channels
+            if channel in self._channels or channel is Channel.CANDLES
             for timeframe in (self._timeframes if channel is Channel.CANDLES else (None,))
         ]
         most = self._exchange.limits.streams_per_connection

@@ -71,7 +71,8 @@ class Resumption:
             DatabaseError: the server refuses.
         """
         known = await self._uow.feed_gaps.list_gaps([self._symbol])
-        for stored in await self._coverage.list_stored_ranges([self._symbol], as_of=self._as_of):
+        ranges = await self._coverage.list_stored_ranges([self._symbol], as_of=self._as_of)
+        for stored in ranges:
             if stored.kind == "order_books":
                 self._state.books.resume(stored.last)
             elif stored.kind == "trades":
@@ -79,7 +80,16 @@ class Resumption:
             elif stored.timeframe in self._state.candles:
                 timeframe = stored.timeframe
                 await self._candles(stored, timeframe, [gap for gap in known if gap.timeframe is timeframe])
+        if ranges:
+            self._expect_first_candles(max(stored.last for stored in ranges))
         return self._gaps
+
+    def _expect_first_candles(self, last: datetime) -> None:
+        """A timeframe of which nothing is stored yet: the candle that formed when the last run ended is the first."""
+        for timeframe, series in self._state.candles.items():
+            if series.last is None:
+                number = (last - EPOCH) // timeframe.length - 1
+                self._state.candles[timeframe] = Sequence(number, EPOCH + number * timeframe.length)
 
     async def _trades(self, stored: StoredRange, noted: list[FeedGap]) -> None:
         last = await self._uow.trades.query_trades(self._symbol, limit=1, as_of=self._as_of)

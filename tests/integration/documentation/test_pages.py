@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = {
     "README.md",  # tests/integration/provider/test_connect.py
+    "docs/how-to/feeds.md",  # tests/integration/feeds/test_how_to.py
     "docs/how-to/ingest.md",  # tests/integration/ingestion/test_how_to.py
     "docs/how-to/replace-data-provider.md",  # tests/legacy/test_how_to.py
     "docs/how-to/monitoring.md",  # tests/integration/monitoring/test_how_to.py

@@ -1,0 +1,84 @@
+"""`datalayer ingest`: it streams until it is told to end, and says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from datalayer import UnitOfWork
+from tests.exchange_server.binance import BinanceServer
+from tests.exchange_server.market import load_market
+from tests.integration.feeds.feeding import BTC, check_trades
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from datalayer import Settings
+
+
+@pytest.fixture
+def environment(engine: AsyncEngine, settings: Settings) -> dict[str, str]:
+    del engine
+    url = settings.require_url().render_as_string(hide_password=False)
+    return os.environ | {"DATALAYER_DATABASE_URL": url}
+
+
+async def started(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from datalayer.cli import main; main()", "ingest", *arguments),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], tmp_path: Path) -> None:
+    market = load_market(most=1_000)
+    async with BinanceServer([market]) as server:
+        addresses = {
+            "DATALAYER_BINANCE_SOCKET_URL": server.socket_url,
+            "DATALAYER_BINANCE_REST_URL": server.rest_url,
+        }
+        process = await started(
+            environment | addresses,
+            *(
+                "BTCUSDT",
+                "--candles",
+                "1s",
+                "--outbox",
+                str(tmp_path / "o"),
+                "--json",
+                "--report-every-s",
+                "0.2",
+            ),
+        )
+        assert process.stdout is not None
+        await server.play()
+        while True:
+            told = json.loads(await process.stdout.readline())
+            if told["events"].get("trades") == len(market.trades):
+                break
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+    assert told["is_healthy"]
+    assert await check_trades(engine, market, []) == len(market.trades)
+    async with UnitOfWork(engine) as uow:
+        assert (await uow.instruments.get(BTC)).price_scale == 2
+
+
+async def test_a_symbol_that_the_exchange_does_not_have(environment: dict[str, str], tmp_path: Path) -> None:
+    async with BinanceServer([load_market(most=1_000)]) as server:
+        addresses = {"DATALAYER_BINANCE_REST_URL": server.rest_url}
+        process = await started(environment | addresses, "NOPE-NADA", "--outbox", str(tmp_path / "o"))
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"symbol='NOPE/NADA': not in this exchangeInfo" in errors
