@@ -112,6 +112,21 @@ def load_market(pair: str = "BTCUSDT", *, most: int | None = None, quotes: bool 
     return Market(pair, snapshot, steps[: last + 1])
 
 
+def shifted(market: Market, shift_ms: int) -> Market:
+    """Return the same market at another time."""
+    steps = [
+        Step(step.stream, _moved(step.data, shift_ms), step.receive_ms + shift_ms) for step in market.steps
+    ]
+    return Market(market.pair, market.snapshot, steps)
+
+
+def _moved(data: dict[str, Any], shift_ms: int) -> dict[str, Any]:
+    moved = data | {key: data[key] + shift_ms for key in ("E", "T") if key in data}
+    if "k" in data:
+        moved["k"] = data["k"] | {key: data["k"][key] + shift_ms for key in "tT"}
+    return moved
+
+
 @cache
 def _recording(pair: str, most: int | None, *, quotes: bool) -> tuple[dict[str, Any], list[Step]]:
     snapshot: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ QUICK = FeedSettings(retry_wait_initial_s=0.01, retry_wait_max_s=0.02, rest_atte
 
 @asynccontextmanager
 async def asking(answers: list[web.Response], seen: list[float]) -> AsyncIterator[RestClient]:
-    async def handle(request: web.Request) -> web.Response:
-        seen.append(request.loop.time())
+    async def handle(_: web.Request) -> web.Response:
+        seen.append(asyncio.get_running_loop().time())
         return answers.pop(0)
 
     app = web.Application()
