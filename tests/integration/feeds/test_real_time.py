@@ -87,8 +87,8 @@ async def test_inference_every_second(
         await playing
         await asyncio.sleep(2)
         statistics = feed.statistics
-    np.percentile(np.array(lateness) * 1_000, [50, 99, 99.9, 100])
-    np.percentile(np.array(durations) * 1_000, [50, 99, 100])
+    late = np.percentile(np.array(lateness) * 1_000, [50, 99, 99.9, 100])
+    took = np.percentile(np.array(durations) * 1_000, [50, 99, 100])
     told = (
         f"{len(durations)} answers in {SECONDS:g} s; ms: p50 {took[0]:.1f}, p99 {took[1]:.1f}, most {took[2]:.1f}",
         f"loop late by ms: p50 {late[0]:.2f}, p99 {late[1]:.1f}, p99.9 {late[2]:.1f}, most {late[3]:.1f}",
