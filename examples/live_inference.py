@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from datalayer.integrations.binance.fields import E8
+
 from datalayer import (
     Candle,
     DataCacheManager,
@@ -30,7 +32,6 @@ from datalayer.demo.samples import load_recording
 from datalayer.domain.indicators import Ema
 from datalayer.domain.trade import Side
 from datalayer.errors import NoDataError, StaleDataError
-from datalayer.integrations.binance.fields import E8
 from datalayer.integrations.binance.messages import parse_capture_line
 from datalayer.integrations.binance.replay import StreamReplay, book_columns
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame, trade_frame

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
@@ -19,6 +19,7 @@ from datalayer.timescale.quoting import identifier
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.config import Settings
@@ -80,17 +81,15 @@ async def digest_database(settings: Settings, end: datetime | None = None) -> li
             database.engine.connect() as conn,
         ):
             found = (await conn.execute(_RELATIONS)).all()
-            relations = [await _digest(conn, *row, end) for row in found]
+            relations = [await _digest(conn, row, end) for row in found]
             return [*relations, await _policies(conn)]
 
 
-async def _digest(
-    conn: AsyncConnection, name: str, is_timed: bool, compressed_chunks: int, end: datetime | None
-) -> RelationDigest:
-    is_cut = is_timed and end is not None
-    query = _ROWS.format(relation=identifier(name), where="WHERE r.ts < :end" if is_cut else "")
+async def _digest(conn: AsyncConnection, relation: Row[Any], end: datetime | None) -> RelationDigest:
+    is_cut = relation.is_timed and end is not None
+    query = _ROWS.format(relation=identifier(relation.name), where="WHERE r.ts < :end" if is_cut else "")
     rows, *sums = (await conn.execute(text(query), {"end": end} if is_cut else {})).one()
-    return RelationDigest(name, rows, _short(" ".join(sums)), compressed_chunks)
+    return RelationDigest(relation.name, rows, _short(" ".join(sums)), relation.compressed_chunks)
 
 
 async def _policies(conn: AsyncConnection) -> RelationDigest:

@@ -111,4 +111,8 @@ async def test_losses_of_a_downgrade_are_named(empty_schema: Settings, own_engin
         "feed_gaps",
     }
     assert {loss.relation for loss in await list_losses(empty_schema, "0016")} == ANNOTATIONS | {"feed_gaps"}
-    assert {loss.relation for loss in await list_losses(empty_schema, "0014")} == {*LEDGER, *ANNOTATIONS, "feed_gaps"}
+    assert {loss.relation for loss in await list_losses(empty_schema, "0014")} == {
+        *LEDGER,
+        *ANNOTATIONS,
+        "feed_gaps",
+    }
