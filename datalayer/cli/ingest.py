@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
@@ -18,7 +19,7 @@ from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.ingestion import DataIngestionPipeline, IngestionSettings, cancelled_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from datalayer.config import Settings
     from datalayer.integrations.feeds import Feed, FeedStatistics
@@ -52,6 +53,15 @@ def ingest(
     outbox: Annotated[
         Path, typer.Option(help="File that keeps what the database has not taken yet; one for each process.")
     ] = Path("datalayer.outbox"),
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Serve metrics of this process there; 0: any port. Default: not at all."
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address to serve them on; only this machine reaches the default.")
+    ] = "127.0.0.1",
     report_every_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two reports.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Reports as lines of JSON, on stdout.")] = False,
 ) -> None:
@@ -68,13 +78,40 @@ def ingest(
     chosen = None if candles is None else [one.strip() for one in candles.split(",") if one.strip()]
     feed = _feed_of(exchange, settings, symbols, chosen, order_books=order_books)
     report = partial(_report, as_json=as_json)
+    measured = None if metrics_port is None else _Measured(metrics_host, metrics_port, outbox)
     serving = _serve(
-        settings, feed, source=exchange.value, outbox=outbox, report=report, every_s=report_every_s
+        settings,
+        feed,
+        source=exchange.value,
+        outbox=outbox,
+        report=report,
+        every_s=report_every_s,
+        measured=measured,
     )
     left = asyncio.run(serving)
     if left:
         typer.echo(f"left in {outbox} for the next start: {left}", err=True)
         raise typer.Exit(EVENTS_LEFT)
+
+
+class _Measured:
+    """Metrics of this process, and where they are served."""
+
+    def __init__(self, host: str, port: int, outbox: Path) -> None:
+        from datalayer.monitoring.metrics import ServiceMetrics  # noqa: PLC0415 (an extra)
+
+        self.metrics = ServiceMetrics()
+        self._host, self._port = host, port
+        self._folder = outbox.absolute().parent
+
+    @contextmanager
+    def serving(self, database: DatabaseConnectionManager, pipeline: DataIngestionPipeline) -> Iterator[None]:
+        from datalayer.monitoring.metrics import serve_metrics  # noqa: PLC0415 (an extra)
+
+        self.metrics.watch(database=database, pipeline=pipeline, folders={"outbox": self._folder})
+        with serve_metrics(self.metrics, host=self._host, port=self._port) as address:
+            logger.info("metrics at %s", address)
+            yield
 
 
 def _feed_of(
@@ -105,12 +142,17 @@ async def _serve(
     outbox: Path,
     report: Report,
     every_s: float,
+    measured: _Measured | None,
 ) -> dict[str, int]:
     """Stream until a signal comes; return how many events of each kind are left in the outbox."""
     async with DatabaseConnectionManager(settings) as database:
         ingestion = IngestionSettings(source=source)
-        pipeline = await DataIngestionPipeline(database, outbox=outbox, settings=ingestion).open()
-        with cancelled_by_signals():
+        hooks = None if measured is None else measured.metrics.hooks
+        pipeline = await DataIngestionPipeline(
+            database, outbox=outbox, settings=ingestion, hooks=hooks
+        ).open()
+        served = nullcontext() if measured is None else measured.serving(database, pipeline)
+        with cancelled_by_signals(), served:
             try:
                 async with feed_of(pipeline) as feed:
                     await _report_until_end(feed, pipeline, report, every_s)

@@ -15,6 +15,8 @@ from datalayer import UnitOfWork
 from tests.exchange_server.binance import BinanceServer
 from tests.exchange_server.market import load_market
 from tests.integration.feeds.feeding import BTC, check_trades
+from tests.own_cluster import free_port
+from tests.scraping import scrape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +43,7 @@ async def started(environment: dict[str, str], *arguments: str) -> asyncio.subpr
 
 
 async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], tmp_path: Path) -> None:
-    market = load_market(most=1_000)
+    market, port = load_market(most=1_000), free_port()
     async with BinanceServer([market]) as server:
         addresses = {
             "DATALAYER_BINANCE_SOCKET_URL": server.socket_url,
@@ -58,6 +60,8 @@ async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], 
                 "--json",
                 "--report-every-s",
                 "0.2",
+                "--metrics-port",
+                str(port),
             ),
         )
         assert process.stdout is not None
@@ -66,10 +70,13 @@ async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], 
             told = json.loads(await process.stdout.readline())
             if told["events"].get("trades") == len(market.trades):
                 break
+        scraped = await scrape(f"http://127.0.0.1:{port}/metrics")
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
         assert process.returncode == 0, errors.decode()
     assert told["is_healthy"]
+    assert scraped.value("datalayer_ingestion_accepted_total", kind="trade") == len(market.trades)
+    assert scraped.value("datalayer_disk_free_bytes", folder="outbox") > 0
     assert await check_trades(engine, market, []) == len(market.trades)
     async with UnitOfWork(engine) as uow:
         assert (await uow.instruments.get(BTC)).price_scale == 2
