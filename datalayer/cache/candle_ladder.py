@@ -18,7 +18,7 @@ import numpy as np
 
 from datalayer.cache.candle_loading import load_candles, unwritten_in
 from datalayer.cache.candle_series import CandleSeries
-from datalayer.cache.rows import MINUTES, ORIGIN, TIME, Origin, continued, merged
+from datalayer.cache.rows import MINUTES, ORIGIN, PACKED, TIME, Origin, continued, merged, unpacked
 from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us
 from datalayer.domain.timeframe import Timeframe
 
@@ -42,7 +42,7 @@ _ROLLED: Final = _LADDER[1:]
 _BELOW: Final = dict(zip(_ROLLED, _LADDER, strict=False))
 _MINUTE_US: Final = _M1.value * SECOND_US
 _PUT: Final = Origin.PUT
-_MOST_PENDING: Final = 64
+_MOST_PENDING: Final = 64 * PACKED.size
 
 
 class CandleLadder:
@@ -62,6 +62,7 @@ class CandleLadder:
         "_forming",
         "_forming_at",
         "_marked_until",
+        "_newest_pending",
         "_pending",
         "_series",
         "_unwritten",
@@ -84,7 +85,9 @@ class CandleLadder:
         self._forming: dict[Timeframe, Formed] = {}
         self._forming_at = BEFORE_ALL_US
         self._unwritten: list[int] = []
-        self._pending: list[Row] = []
+        # Packed: of thousands of rows the collector would look at each, again and again.
+        self._pending = bytearray()
+        self._newest_pending = BEFORE_ALL_US
 
     @property
     def series(self) -> dict[Timeframe, CandleSeries]:
@@ -110,7 +113,8 @@ class CandleLadder:
             return True
         if timeframe == _S1:
             if self._follows(row, now):
-                self._pending.append(row)
+                self._pending += PACKED.pack(*row)
+                self._newest_pending = row.ts
                 if len(self._pending) >= _MOST_PENDING:
                     self._take_pending()
                 return True
@@ -212,16 +216,17 @@ class CandleLadder:
         if row.origin != _PUT or row.ts < now - self._correction_us:
             return False
         if self._pending:
-            return row.ts > self._pending[-1].ts
+            return row.ts > self._newest_pending
         seconds = self._series[_S1]
         newest = seconds.ring.newest
         return newest is not None and row.ts > newest and seconds.known_from != AFTER_ALL_US
 
     def _take_pending(self) -> None:
-        rows, self._pending = self._pending, []
+        ints, floats = unpacked(self._pending)
+        self._pending = bytearray()
         self._forming.clear()
-        self._series[_S1].append(rows)
-        for start in {row.ts - row.ts % _MINUTE_US for row in rows}:
+        self._series[_S1].append(ints, floats)
+        for start in set((ints[TIME] // _MINUTE_US * _MINUTE_US).tolist()):
             self._mark(_M1, start)
 
     def _put_second(self, row: Row, now: int) -> bool:

@@ -20,8 +20,6 @@ from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US
 from datalayer.domain.candle import UNKNOWN_COUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from datalayer.domain.timeframe import Timeframe
@@ -103,10 +101,9 @@ class CandleSeries:
         self._write(self.ring, row)
         return True
 
-    def append(self, rows: Sequence[Row]) -> None:
-        """Show stored candles that are all later than those that are there, ascending."""
-        ts, opened, high, low, close, volume, count, origin, minutes = zip(*rows, strict=True)
-        self.ring.extend((ts, count, origin, minutes), (opened, high, low, close, volume))
+    def append(self, ints: NDArray[np.int64], floats: NDArray[np.float64]) -> None:
+        """Show stored candles that are all later than those that are there, ascending: `[INTS, n]` and `[FLOATS, n]`."""
+        self.ring.extend(ints, floats)
         if len(self.ring) > self._limit:
             self.drop_before(self.ring.ints(len(self.ring) - self._limit)[TIME])
 

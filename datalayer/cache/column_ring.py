@@ -102,9 +102,9 @@ class ColumnRing:
         self._end = end + 1
         self.replace(position, ints, floats)
 
-    def extend(self, ints: Sequence[Sequence[int]], floats: Sequence[Sequence[float]]) -> None:
-        """Put rows behind the last one, given by columns, ascending and all later than it."""
-        count = len(ints[0])
+    def extend(self, ints: NDArray[np.int64], floats: NDArray[np.float64]) -> None:
+        """Put rows behind the last one, `[ints, n]` and `[floats, n]`, ascending and all later than it."""
+        count = ints.shape[1]
         if self._end + count > self._ints.shape[1]:
             self._move(count)
         self.version += 1
@@ -112,7 +112,7 @@ class ColumnRing:
         self._ints[:, places] = ints
         self._floats[:, places] = floats
         self._end += count
-        self._newest = ints[0][-1]
+        self._newest = ints.item(0, -1)
 
     def replace(self, position: int, ints: Sequence[int], floats: Sequence[float]) -> None:
         """Change a row; its time stays the same."""

@@ -59,7 +59,7 @@ class GuardedStore:
     def _writable(self, symbol: str) -> SymbolCache:
         """Return a symbol to put something into, new if it is not there."""
         now = self._read_clock()
-        found = self._store.find(symbol)
+        found = self._store.fresh.get(symbol)
         if found is not None and now < found.maintain_at:
             return found
         return self._store.writable(canonical_symbol(symbol), now)

@@ -6,6 +6,7 @@ from decimal import Context, Decimal
 from enum import IntEnum
 from functools import reduce
 from math import isfinite
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 INTS: Final = 4
 FLOATS: Final = 5
 TIME, COUNT, ORIGIN, MINUTES = range(INTS)
+PACKED: Final = Struct("=q5d3q")
+"""Packs the fields of a `Row`."""
+_PLACES_OF_INTS: Final = [0, 6, 7, 8]
 
 _DECIMALS: Final = Context(prec=60)
 _GUESSED_STEPS: Final = 1e8
@@ -85,7 +89,7 @@ def row_of(candle: Candle) -> Row:
         InvalidInputError: its time is naive or no open time of its timeframe, or a number is not finite.
     """
     count = candle.trade_count
-    row = Row(
+    values = (
         microseconds(candle.ts, "ts"),
         float(candle.open),
         float(candle.high),
@@ -93,9 +97,18 @@ def row_of(candle: Candle) -> Row:
         float(candle.close),
         float(candle.volume),
         UNKNOWN_COUNT if count is None else count,
+        Origin.PUT,
+        0,
     )
+    row = tuple.__new__(Row, values)  # as Row(...), in half the time
     check_row(row, candle.timeframe)
     return row
+
+
+def unpacked(rows: bytes | bytearray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return rows that were packed one after the other by `PACKED`, as `[INTS, n]` and `[FLOATS, n]`."""
+    values = np.frombuffer(rows, np.int64).reshape(-1, INTS + FLOATS).T
+    return values[_PLACES_OF_INTS], values.view(np.float64)[1 : 1 + FLOATS]
 
 
 def candle_of(symbol: str, timeframe: Timeframe, row: Row) -> Candle:

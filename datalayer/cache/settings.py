@@ -26,7 +26,7 @@ class CacheSettings:
             none is missing; up to 60. With 0 it counts as closed at once, be its last second there or not.
         max_trades: most trades of a symbol.
         max_order_books: most order books of a symbol, and most imbalances.
-        max_symbols: most symbols; the one that was used least recently goes first.
+        max_symbols: most symbols; the one that was used least recently, to within half a minute, goes first.
         symbol_ttl_s: seconds after which a symbol that nothing was put into is forgotten.
 
     Raises:
