@@ -59,6 +59,25 @@ class CacheLoads(CacheWrites):
             canonical = canonical_symbol(symbol)
             await self._load_candles(conn, canonical, as_of, losses)
             await self._load_events(conn, canonical, as_of)
+            with self._lock:
+                self._writable(canonical).is_loaded = True
+
+    def needs_warm_up(self, symbol: str) -> bool:
+        """Tell whether something was put in of a symbol, and `warm_up` has not loaded it.
+
+        The candles in which its feed began are not known then, and whoever asks the database for them gets what is written by
+        now. Also true of a symbol that was dropped and put in again.
+
+        Args:
+            symbol: in any known spelling.
+
+        Raises:
+            InvalidInputError: `symbol` names no pair.
+        """
+        with self._lock:
+            self._read_clock()
+            state = self._find(symbol)
+            return state is not None and not state.is_loaded
 
     async def _load_candles(self, conn: AsyncConnection, symbol: str, as_of: datetime, losses: int) -> None:
         limit = self.settings.candles_per_timeframe

@@ -39,6 +39,7 @@ class SymbolCache:
         answers: about the candles.
         candles: of all timeframes.
         trades: of the window, as are order books and imbalances.
+        is_loaded: whether the database was read for it.
         maintain_at: when to drop what is old next, in microseconds.
     """
 
@@ -47,6 +48,7 @@ class SymbolCache:
         "answers",
         "candles",
         "imbalances",
+        "is_loaded",
         "maintain_at",
         "order_books",
         "symbol",
@@ -61,6 +63,7 @@ class SymbolCache:
         self.trades = TradeSeries(settings.max_trades)
         self.order_books = OrderBookSeries(settings.max_order_books)
         self.imbalances = ImbalanceSeries(settings.max_order_books)
+        self.is_loaded = False
         self.maintain_at = 0
 
     def drop_old(self, now: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +11,7 @@ from datalayer.cache.guarded_store import wall_clock
 from datalayer.db import migrations
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.domain.timeframe import Timeframe
-from datalayer.errors import ConfigurationError, DatabaseError, ProviderClosedError
+from datalayer.errors import ConfigurationError, DatabaseError, InvalidInputError, ProviderClosedError
 from datalayer.provider.lateness import LatenessWatch
 from datalayer.provider.reads import Reads
 from datalayer.provider.settings import ProviderSettings
@@ -52,6 +53,7 @@ class ProviderLifecycle:
         self._catalog = SymbolCatalog(symbols, timeframes)
         self._indicators = tuple(indicators)
         self._reads = Reads(database)
+        self._loading = asyncio.Lock()
         self._owned: DatabaseConnectionManager | None = None
         self._subscriptions: set[Subscription] = set()
         self._lateness = LatenessWatch()
@@ -189,7 +191,7 @@ class ProviderLifecycle:
         return found
 
     async def _known(self, symbol: str) -> str:
-        """Return the canonical symbol; looks whether it was registered meanwhile.
+        """Return the canonical symbol; looks whether it was registered meanwhile, and loads what is fed without that.
 
         Raises:
             InvalidInputError: it is none of the provider's.
@@ -199,7 +201,22 @@ class ProviderLifecycle:
         found = self._catalog.find(symbol)
         if found is None and not self._catalog.is_fixed:
             await self._registered()
-        return found or self._catalog.get(symbol)
+        found = found or self._catalog.get(symbol)
+        if self._cache.needs_warm_up(found):
+            await self._load_fed(found)
+        return found
+
+    async def _load_fed(self, symbol: str) -> None:
+        """Load a symbol that is fed already: of the candles in which its feed began the database may have a part only."""
+        async with self._loading:
+            if not self._cache.needs_warm_up(symbol):
+                return
+            try:
+                async with self._reads.begin() as conn:
+                    await self._cache.warm_up(conn, [symbol])
+            except (DatabaseError, InvalidInputError) as exc:
+                # It is away, or the symbol not registered yet: then it has no part of those candles to give either.
+                logger.warning("%s is fed and cannot be loaded yet: %s", symbol, exc)
 
     def _watch(self, symbol: str, item: object) -> None:
         self._lateness.came(symbol, item, self._cache.now)

@@ -113,6 +113,19 @@ async def check(feed: Market, provider: UnifiedDataProvider, query: dict[str, An
             assert_same(found, expected)
 
 
+@pytest.mark.parametrize("lag_s", [1, 60, 250])
+async def test_a_symbol_whose_feed_began_before_it_was_loaded_is_the_truth(
+    engine: AsyncEngine, lag_s: int
+) -> None:
+    feed = Market(engine, f"B{next(NUMBERS)}/USDT", 7, lag_s, 500)
+    await feed.begin()
+    async with UnifiedDataProvider(engine, cache=feed.cache) as provider:
+        for seconds in (20, 45, 200, 400):
+            await feed.advance(seconds)
+            for include_forming in (False, True):
+                await check(feed, provider, {"limit": 50}, include_forming=include_forming)
+
+
 @pytest.mark.parametrize("kept", [60, 500])
 async def test_any_read_is_the_truth_at_any_lag_of_the_database(engine: AsyncEngine, kept: int) -> None:
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
