@@ -61,21 +61,30 @@ def candle(symbol: str, ts: datetime, n: int) -> Candle:
 
 
 class Stalls:
-    """How late the event loop is with a task that sleeps for a millisecond each time."""
+    """How late the event loop is with a task that sleeps for a millisecond each time, and how long its thread worked meanwhile.
+
+    The rest of the time it had no processor, which other programs used.
+    """
 
     def __init__(self) -> None:
         self.late_s: list[float] = []
+        self.work_s: list[float] = []
 
     async def watch(self) -> None:
         while True:
-            begun = time.perf_counter()
+            begun, worked = time.perf_counter(), time.thread_time()
             await asyncio.sleep(TICK_S)
             self.late_s.append(time.perf_counter() - begun - TICK_S)
+            self.work_s.append(time.thread_time() - worked)
 
     def __str__(self) -> str:
-        late = sorted(self.late_s)
-        p99, p999 = (late[int(len(late) * part)] * 1e3 for part in (0.99, 0.999))
-        return f"p99 {p99:.1f} ms, p99.9 {p999:.1f} ms, worst {late[-1] * 1e3:.1f} ms"
+        return f"{_tail(self.late_s)}; of its own work {_tail(self.work_s)}"
+
+
+def _tail(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p99, p999 = (ordered[int(len(ordered) * part)] * 1e3 for part in (0.99, 0.999))
+    return f"p99 {p99:.1f} ms, p99.9 {p999:.1f} ms, worst {ordered[-1] * 1e3:.1f} ms"
 
 
 @asynccontextmanager

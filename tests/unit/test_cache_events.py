@@ -261,6 +261,15 @@ def test_a_symbol_that_nothing_comes_for_is_forgotten(clock: Clock) -> None:
     assert cache.statistics.evicted_symbols == 1
 
 
+def test_a_symbol_that_is_fed_is_kept_however_short_a_time_it_would_be_without(clock: Clock) -> None:
+    cache = DataCacheManager(CacheSettings(symbol_ttl_s=10), clock=clock)
+    for number in range(30):
+        clock.now = START + timedelta(seconds=2 * number)
+        cache.put_trade(trade(2_000 * number, number))
+    assert len(cache.get_recent_trades(BTC)) == 30
+    assert cache.statistics.evicted_symbols == 0
+
+
 @pytest.mark.parametrize("item", [trade(0), book(0), imbalances(0, 0.1)], ids=["trade", "book", "imbalances"])
 def test_a_naive_time_is_refused(cache: DataCacheManager, item: Any) -> None:
     put = {Trade: cache.put_trade, OrderBook: cache.put_orderbook, OrderBookImbalances: cache.put_imbalances}
