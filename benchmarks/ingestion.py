@@ -5,7 +5,8 @@
 Feeds are tasks; each calls `ingest_ohlcv_candle` for one 1s candle of one of its ten symbols after the other, as fast as it
 can, and makes the candle itself. What counts is the time until the database has all of them. Beside it, over the same rows,
 the way that nothing protects: `copy_records_to_table` into a temporary table and one upsert, in batches of 10,000; once with
-rows that are ready made, and once from the same candles, which have to become rows of exact counts first.
+rows that are ready made, and once from the same candles, which have to become rows of exact counts first. With `--runs 0` that
+is all; otherwise the parts of the pipeline are left out in turn.
 
 `--soak` is the pipeline alone for ten minutes; memory is printed every tenth of the run.
 
@@ -297,7 +298,8 @@ async def main() -> None:
             print(await bench.pipeline(chosen.seconds, feeds=chosen.feeds, cache=new_cache(), memory=True))
             return
         await sustained(bench, chosen.seconds, chosen.feeds)
-        await ways(bench, min(chosen.seconds, 10.0), chosen.feeds, chosen.runs)
+        if chosen.runs:
+            await ways(bench, min(chosen.seconds, 10.0), chosen.feeds, chosen.runs)
 
 
 if __name__ == "__main__":

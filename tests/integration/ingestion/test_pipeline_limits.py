@@ -52,11 +52,18 @@ async def test_a_full_outbox_keeps_callers_waiting_until_the_database_is_back(
         away, outbox=tmp_path / "o", settings=small, hooks=IngestionHooks(on_alarm=alarm)
     ).open()
     accepted = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(1.0):
-            while await outage.ingest_trade(trade(accepted)) is Ingested.ACCEPTED:
-                accepted += 1
-    assert outage.statistics.outbox_is_full
+
+    async def feed() -> None:
+        nonlocal accepted
+        while await outage.ingest_trade(trade(accepted)) is Ingested.ACCEPTED:
+            accepted += 1
+
+    feeding = asyncio.create_task(feed())
+    while not (outage.statistics.outbox_is_full and len(alarms) > 1):
+        await asyncio.sleep(0.01)
+    feeding.cancel()
+    with suppress(asyncio.CancelledError):
+        await feeding
     assert outage.statistics.outbox_bytes < small.outbox_max_bytes + 2 * CHECKPOINT_BYTES
     assert [active for message, active in alarms if "outbox" in message] == [True]
     assert [active for message, active in alarms if "cannot be written" in message] == [True]
