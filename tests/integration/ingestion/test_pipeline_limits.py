@@ -43,9 +43,12 @@ async def test_a_full_outbox_keeps_callers_waiting_until_the_database_is_back(
     engine: AsyncEngine, away: AsyncEngine, tmp_path: Path
 ) -> None:
     alarms: list[tuple[str, bool]] = []
+    both = asyncio.Event()
 
     def alarm(message: str, *, active: bool) -> None:
         alarms.append((message, active))
+        if len(alarms) > 1:  # of the outbox, and of the database that is away
+            both.set()
 
     small = replace(QUICK, outbox_max_bytes=2**18, attempt_s=0.5, lookup_s=0.1, retry_wait_max_s=0.1)
     outage = await DataIngestionPipeline(
@@ -59,11 +62,11 @@ async def test_a_full_outbox_keeps_callers_waiting_until_the_database_is_back(
             accepted += 1
 
     feeding = asyncio.create_task(feed())
-    while not (outage.statistics.outbox_is_full and len(alarms) > 1):
-        await asyncio.sleep(0.01)
+    await both.wait()
     feeding.cancel()
     with suppress(asyncio.CancelledError):
         await feeding
+    assert outage.statistics.outbox_is_full
     assert outage.statistics.outbox_bytes < small.outbox_max_bytes + 2 * CHECKPOINT_BYTES
     assert [active for message, active in alarms if "outbox" in message] == [True]
     assert [active for message, active in alarms if "cannot be written" in message] == [True]
