@@ -31,6 +31,13 @@ def upgrade() -> None:
             nullable=False,
             comment="UTC",
         ),
+        sa.Column(
+            "taken_out",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="rows were deleted on purpose: what the aggregates count more is wrong, not dropped by retention",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dirty_ranges")),
         sa.CheckConstraint("relation IN ('candles', 'order_books')", name=op.f("ck_dirty_ranges_relation")),
         sa.CheckConstraint("start_ts < end_ts", name=op.f("ck_dirty_ranges_range")),

@@ -42,7 +42,7 @@ RECORD_SQL: Final = f"""
         SELECT start_ts, last_ts + {_INSTANT} AS end_ts FROM unnest($2::timestamptz[], $3::timestamptz[]) AS r (start_ts, last_ts)
     ), near AS MATERIALIZED (
         SELECT d.id, d.start_ts, d.end_ts, d.recorded_at FROM dirty_ranges AS d
-        WHERE d.relation = $1
+        WHERE d.relation = $1 AND d.taken_out = $4
           AND EXISTS (SELECT FROM late WHERE d.start_ts <= late.end_ts + {_GAP} AND d.end_ts >= late.start_ts - {_GAP})
         FOR UPDATE SKIP LOCKED
     ), taken_over AS (
@@ -51,11 +51,11 @@ RECORD_SQL: Final = f"""
         SELECT unnest(range_agg(tstzrange(start_ts, end_ts + {_GAP}))) AS r
         FROM (SELECT start_ts, end_ts FROM late UNION ALL SELECT start_ts, end_ts FROM near) AS parts
     )
-    INSERT INTO dirty_ranges (relation, start_ts, end_ts, recorded_at)
-    SELECT $1, lower(r), upper(r) - {_GAP}, COALESCE((SELECT min(recorded_at) FROM near WHERE near.start_ts <@ r), now())
+    INSERT INTO dirty_ranges (relation, start_ts, end_ts, recorded_at, taken_out)
+    SELECT $1, lower(r), upper(r) - {_GAP}, COALESCE((SELECT min(recorded_at) FROM near WHERE near.start_ts <@ r), now()), $4
     FROM merged
 """
-"""Records ranges: parameters are the family, the times of the first row of each range, and those of the last."""
+"""Records ranges: parameters are the family, the times of the first row of each range, those of the last, and `taken_out`."""
 
 
 def late_edge_sql(family: Family) -> str:
@@ -93,22 +93,28 @@ async def record_late(
 
 
 async def record_ranges(
-    conn: AsyncConnection, family: Family, firsts: Sequence[datetime], lasts: Sequence[datetime]
+    conn: AsyncConnection,
+    family: Family,
+    firsts: Sequence[datetime],
+    lasts: Sequence[datetime],
+    *,
+    taken_out: bool = False,
 ) -> None:
     """Record ranges, merged with what is recorded near them; never waits for another transaction.
 
     Args:
-        conn: connection inside the transaction that wrote the rows.
+        conn: connection inside the transaction that wrote the rows, or took them out.
         family: the hypertable that they were written to.
         firsts: time of the first row of each range.
         lasts: time of its last row.
+        taken_out: rows were deleted on purpose, and the aggregates are to forget them.
 
     Raises:
         DatabaseError: the server refuses, or the connection is lost.
     """
     driver = await driver_connection(conn)
     async with driver_operation(conn):
-        await driver.execute(RECORD_SQL, family, firsts, lasts)
+        await driver.execute(RECORD_SQL, family, firsts, lasts, taken_out)
 
 
 def _aware(times: NDArray[np.datetime64]) -> list[datetime]:

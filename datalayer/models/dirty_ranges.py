@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (SQLAlchemy reads it at run time)
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, DateTime, Identity, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalayer.models.base import Base
@@ -21,6 +21,11 @@ class DirtyRange(Base):
     end_ts: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="end, exclusive, UTC")
     recorded_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=text("now()"), comment="UTC"
+    )
+    taken_out: Mapped[bool] = mapped_column(
+        Boolean,
+        server_default=text("false"),
+        comment="rows were deleted on purpose: what the aggregates count more is wrong, not dropped by retention",
     )
 
     __table_args__ = (

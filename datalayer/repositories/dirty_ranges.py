@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datalayer.db.aggregates import Family
 
 _LIST: Final = text("""
-    SELECT id, relation, start_ts, end_ts, recorded_at FROM dirty_ranges
+    SELECT id, relation, start_ts, end_ts, recorded_at, taken_out FROM dirty_ranges
     WHERE relation = CAST(:family AS text) OR CAST(:family AS text) IS NULL ORDER BY relation, start_ts, id
 """)
 # Ranges of writers that were at work at once overlap.
@@ -64,6 +64,7 @@ class DirtySpan:
         start: time of the first row, UTC.
         end: end, exclusive, UTC: a microsecond after the last row.
         recorded_at: when the oldest of what was merged into it was written, UTC.
+        taken_out: whether rows were deleted there on purpose, which the aggregates are to forget.
     """
 
     id: int
@@ -71,6 +72,7 @@ class DirtySpan:
     start: datetime
     end: datetime
     recorded_at: datetime
+    taken_out: bool
 
 
 class DirtyRangeRepository:

@@ -14,6 +14,7 @@ from datalayer.repositories.moments import RESOLUTION
 from datalayer.repositories.refresh_report import RefreshProgress, RefreshReport
 from datalayer.repositories.refresh_state import Part, RefreshState
 from datalayer.repositories.refresh_step import RefreshStep
+from datalayer.repositories.taken_out import refresh_taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -130,8 +131,11 @@ class RefreshRun:
 
     async def _step(self, span: DirtySpan, start: datetime, end: datetime, remaining: timedelta) -> bool:
         self._tell(RefreshProgress(span.family, start, end, remaining))
-        result = await RefreshStep(self._conn, self._states[span.family]).run(start, end)
+        step = RefreshStep(self._conn, self._states[span.family])
         self._steps += 1
+        if span.taken_out:
+            return await refresh_taken_out(self._conn, step, span.family, start, end)
+        result = await step.run(start, end)
         self._left_alone |= dict.fromkeys(result.left_alone)
         return result.is_clean
 
@@ -143,7 +147,7 @@ class RefreshRun:
         firsts, lasts = [start for start, _ in ranges], [end - RESOLUTION for _, end in ranges]
         async with driver_operation(self._conn):
             driver = (await self._conn.get_raw_connection()).driver_connection
-            await driver.execute(RECORD_SQL, family, firsts, lasts)  # type: ignore[union-attr]
+            await driver.execute(RECORD_SQL, family, firsts, lasts, False)  # type: ignore[union-attr]
 
 
 def _length(spans: Collection[DirtySpan]) -> timedelta:

@@ -49,8 +49,8 @@ _DROPPED: Final = """
     WHERE (SELECT sum({count}) FROM {aggregate} WHERE ts >= range_start AND ts < range_end)
         > 2 * (SELECT COALESCE({counted}, 0) FROM {source} WHERE ts >= range_start AND ts < range_end {only})
 """
-# Where this library deletes rows of a source it refreshes by itself (`rollout.aggregate_removal`), so an aggregate that counts
-# more of them than there are holds what retention, or somebody, has dropped since.
+# Where this library deletes rows of a source, the range is recorded as taken out (`repositories.taken_out`); elsewhere an
+# aggregate that counts more of them than there are holds what retention, or somebody, has dropped since.
 _BUCKETS: Final = """
     WITH found AS (
         SELECT instrument_id, time_bucket(:width, ts) AS ts, {counted} AS rows FROM {source}

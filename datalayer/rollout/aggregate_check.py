@@ -100,15 +100,19 @@ async def check_migrated(engine: AsyncEngine, files: Iterable[LedgerFile]) -> li
             start, last = ranges.get(family, (noted.first_ts, noted.last_ts))
             ranges[family] = min(start, noted.first_ts), max(last, noted.last_ts)
     if ranges:
-        await _refresh_dirty(engine)
+        await refresh_dirty(engine)
     checks = []
     for family, (start, last) in ranges.items():
         checks += await check_aggregates(engine, family, start, last + timedelta(microseconds=1))
     return checks
 
 
-async def _refresh_dirty(engine: AsyncEngine) -> None:
-    """Work off the list, after whoever is at it: what was migrated meanwhile is not on theirs."""
+async def refresh_dirty(engine: AsyncEngine) -> None:
+    """Work off the list, after whoever is at it: what was migrated or taken out meanwhile is not on theirs.
+
+    Raises:
+        DatabaseError: the server refuses, or the connection is lost; what is left stays on the list.
+    """
     refresher = AggregateRefresher(engine)
     while (await refresher.run(audit=False)).is_busy:  # noqa: ASYNC110 (the other may be in another process)
         await asyncio.sleep(_PAUSE_S)

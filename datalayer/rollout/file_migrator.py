@@ -114,11 +114,13 @@ async def record_dirty(
     source_kind: RecordKind,
     noted: LedgerFile,
     changed: tuple[datetime, datetime] | None,
+    *,
+    taken_out: bool = False,
 ) -> None:
-    """Say in the transaction that wrote them that rows were changed which aggregates are made of."""
+    """Say in the transaction that wrote them, or took them out, that rows were changed which aggregates are made of."""
     if changed is None or source_kind.family is None or not feeds_aggregates(source_kind, noted.length):
         return
-    await record_ranges(conn, source_kind.family, [changed[0]], [changed[1]])
+    await record_ranges(conn, source_kind.family, [changed[0]], [changed[1]], taken_out=taken_out)
 
 
 async def _write(

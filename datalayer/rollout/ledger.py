@@ -147,6 +147,14 @@ class MigrationLedger:
         )
         return [LedgerFile(*row) for row in rows]
 
+    async def list_half_undone(self) -> list[LedgerFile]:
+        """Return files that were being taken out when somebody was interrupted, in the order in which they were begun."""
+        rows = await self._rows(
+            f"SELECT {_FILE} FROM migration_files AS f WHERE state IN ('rolled_back', 'failed')"
+            " AND EXISTS (SELECT FROM migration_pieces AS p WHERE p.file_id = f.id) ORDER BY id"
+        )
+        return [LedgerFile(*row) for row in rows]
+
     async def add_file(
         self, run: LedgerRun, found: FoundFile, scan: FileScan, rows_per_piece: int, as_of: datetime
     ) -> LedgerFile:

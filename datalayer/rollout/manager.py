@@ -33,7 +33,7 @@ from datalayer.rollout.plan import (
 )
 from datalayer.rollout.progress import ProgressMeter
 from datalayer.rollout.source_file import ROWS_PER_PIECE, copy_of, scan_file, snapshot_of
-from datalayer.rollout.undo import Undone, undo_file
+from datalayer.rollout.undo import Undone, finish_undoing, undo_file
 from datalayer.rollout.verification import FileVerification, verify_file
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ class DataMigrationManager:
             DatabaseError: the server refuses, or the connection is lost; a repetition goes on from there.
         """
         async with alone(self._engine):
+            await finish_undoing(self._engine)
             found = await self.discover()
             scanned = await asyncio.to_thread(scan_all, found.files, self._zone, self._rows)
             run, waiting = await self._open(scanned)
@@ -217,8 +218,10 @@ class DataMigrationManager:
         async with alone(self._engine):
             async with self._engine.connect() as conn:
                 await MigrationLedger(conn).get_run(run_id)
+            begun = await finish_undoing(self._engine)
+            done = {file.path: undone for file, undone in begun if file.run_id == run_id}
+            async with self._engine.connect() as conn:
                 files = await MigrationLedger(conn).list_files(run_id)
-            done = {}
             for file in reversed(files):
                 if file.state not in {"rolled_back", "failed"}:
                     done[file.path] = await undo_file(self._engine, file, "rolled_back")
@@ -240,6 +243,7 @@ class DataMigrationManager:
                 raise InvalidInputError(
                     "path", path, f"run {run_id} has no such file; it has: {', '.join(files)}"
                 )
+            await finish_undoing(self._engine)
             return await undo_file(self._engine, files[path], "rolled_back")
 
     @property

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datalayer.ingestion.unit_of_work import UnitOfWork
-from datalayer.rollout.aggregate_removal import refresh_after_removal
+from datalayer.rollout.aggregate_check import refresh_dirty
 from datalayer.rollout.exact_rows import Series
 from datalayer.rollout.file_migrator import record_dirty
 from datalayer.rollout.ledger import MigrationLedger
-from datalayer.rollout.record_kinds import KINDS
+from datalayer.rollout.record_kinds import KINDS, feeds_aggregates
 from datalayer.rollout.row_sets import row_count, unpacked
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ async def undo_file(
 ) -> Undone:
     """Take out what a file brought, and bring back what it overwrote; a transaction a piece, the last piece first.
 
-    A row counts as the file's as long as it says exactly what the file said. Interrupted, it is started again.
+    A row counts as the file's as long as it says exactly what the file said. The file has its new state before the first
+    piece goes: whoever migrates next finishes what was interrupted (`finish_undoing`), and does not take it for migrated. What
+    the aggregates are to forget is on the list of the refresher in the transaction of each piece.
 
     Args:
         engine: on a migrated database.
@@ -60,18 +62,34 @@ async def undo_file(
         DatabaseError: the server refuses, or the connection is lost. The pieces that were undone are undone.
     """
     undone = Undone()
+    await _set_state(engine, noted, state, reason)
     async with engine.connect() as conn:
         numbers = await MigrationLedger(conn).list_piece_numbers(noted.id)
     for number in reversed(numbers):
         undone += await _undo_piece(engine, noted, number)
-    # Also if no piece is left: whoever was interrupted here has not set the state.
-    if numbers or noted.state not in {"rolled_back", "failed"}:
-        await refresh_after_removal(engine, noted)
+    if feeds_aggregates(KINDS[noted.kind], noted.length):
+        await refresh_dirty(engine)
+    await _set_state(engine, noted, state, str(undone) if reason is None else f"{reason}; {undone}")
+    return undone
+
+
+async def finish_undoing(engine: AsyncEngine) -> list[tuple[LedgerFile, Undone]]:
+    """Take out what is left of files whose taking out was interrupted, and return which those are, the last one first.
+
+    Raises:
+        DatabaseError: as `undo_file`.
+    """
+    async with engine.connect() as conn:
+        begun = await MigrationLedger(conn).list_half_undone()
+    return [
+        (noted, await undo_file(engine, noted, noted.state, noted.message)) for noted in reversed(begun)
+    ]
+
+
+async def _set_state(engine: AsyncEngine, noted: LedgerFile, state: FileState, message: str | None) -> None:
     async with UnitOfWork(engine) as uow:
-        message = str(undone) if reason is None else f"{reason}; {undone}"
         await MigrationLedger(uow.connection).set_file_state(noted.id, state, message)
         await uow.commit()
-    return undone
 
 
 async def _undo_piece(engine: AsyncEngine, noted: LedgerFile, number: int) -> Undone:
@@ -90,7 +108,7 @@ async def _undo_piece(engine: AsyncEngine, noted: LedgerFile, number: int) -> Un
         if piece.replaced_rows is not None and piece.replacing_rows is not None:
             restored = await series.replace(piece.replacing_rows, piece.replaced_rows, factors)
         changed = None if piece.first_ts is None or piece.last_ts is None else (piece.first_ts, piece.last_ts)
-        await record_dirty(uow.connection, kind, noted, changed)
+        await record_dirty(uow.connection, kind, noted, changed, taken_out=True)
         await ledger.drop_piece(noted.id, number)
         await uow.commit()
     brought = _rows(kind, piece.inserted_rows) + _rows(kind, piece.replacing_rows)

@@ -317,6 +317,46 @@ async def test_seconds_reach_their_aggregates(engine: AsyncEngine, tmp_path: Pat
         assert await conn.scalar(text("SELECT sum(candle_count) FROM candles_1m")) == 3_000
 
 
+@pytest.mark.parametrize("then", ["rollback", "refresher", "migrate"])
+async def test_a_rollback_that_is_killed_between_two_pieces_ends_right_by_whatever_comes_next(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    seconds = real_candles(0, 3_000)
+    seconds.index = pd.date_range("2024-08-01", periods=3_000, freq="1s", tz="UTC", name="timestamp")
+    await store(engine, seconds.iloc[:630], "1s")
+    write_file(tmp_path / "BTCUSDT_1s.parquet", seconds)
+    migration = manager(engine, tmp_path)
+    run = number(await migration.migrate())
+    left = iter(range(2))
+    undo_piece = undo._undo_piece
+
+    async def killed(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise ConnectionError
+        return await undo_piece(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(undo, "_undo_piece", killed)
+        with pytest.raises(ConnectionError):
+            await migration.rollback(run)
+    expected = len(await stored(engine, "1s"))
+    assert expected < 3_000
+    if then == "rollback":
+        await migration.rollback(run)
+        expected = 630
+    if then == "migrate":  # which does not take the file for migrated
+        report = await migration.migrate()
+        assert report.is_right
+        assert totals(report) == {"inserted": 2_370, "unchanged": 630}
+        expected = 3_000
+    await AggregateRefresher(engine).run()
+    assert len(await stored(engine, "1s")) == expected
+    async with engine.connect() as conn:
+        assert await conn.scalar(text("SELECT count(*) FROM dirty_ranges")) == 0
+        for name in ("candles_1m", "candles_5m", "candles_1d"):
+            assert await conn.scalar(text(f"SELECT sum(candle_count) FROM {name}")) == expected
+
+
 @pytest.mark.parametrize("is_interrupted", [False, True])
 async def test_aggregates_forget_what_is_taken_out_and_nothing_else(
     engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_interrupted: bool
@@ -331,16 +371,14 @@ async def test_aggregates_forget_what_is_taken_out_and_nothing_else(
     report = await migration.migrate()
     assert len(await rolled_up(engine)) == 50
 
-    if is_interrupted:  # between the last row and the aggregates, and a refresher comes first
+    if is_interrupted:  # between the last row and the aggregates, and nobody repeats it
         with monkeypatch.context() as patch:
-            patch.setattr(undo, "refresh_after_removal", AsyncMock(side_effect=ConnectionError))
+            patch.setattr(undo, "refresh_dirty", AsyncMock(side_effect=ConnectionError))
             with pytest.raises(ConnectionError):
                 await migration.rollback(number(report))
         await AggregateRefresher(engine).run()
-    await migration.rollback(number(report))
-    await AggregateRefresher(
-        engine
-    ).run()  # takes the range off the list of what is not to be read from aggregates
+    else:
+        await migration.rollback(number(report))
     assert_same(await rolled_up(engine), before)
     async with engine.connect() as conn:
         assert await conn.scalar(text("SELECT count(*) FROM dirty_ranges")) == 0
