@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _DAY: Final = Timeframe.D1
 """Longest step: no aggregate has longer buckets, so none is computed twice because of a step's end."""
 _POLICIES_WORK: Final = timedelta(hours=1)
+_LATE: Final = False  # and not taken out
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -147,7 +148,7 @@ class RefreshRun:
         firsts, lasts = [start for start, _ in ranges], [end - RESOLUTION for _, end in ranges]
         async with driver_operation(self._conn):
             driver = (await self._conn.get_raw_connection()).driver_connection
-            await driver.execute(RECORD_SQL, family, firsts, lasts, False)  # type: ignore[union-attr]
+            await driver.execute(RECORD_SQL, family, firsts, lasts, _LATE)  # type: ignore[union-attr]
 
 
 def _length(spans: Collection[DirtySpan]) -> timedelta:

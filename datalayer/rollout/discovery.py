@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from datalayer.domain.timeframe import Timeframe
     from datalayer.rollout.patterns import FilePattern
 
 _MAGIC: Final = b"PAR1"
 _LFS: Final = b"version https://git-lfs"
+_NO_ROWS: Final = "has no rows"
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".crdownload")
 
 
@@ -83,11 +85,9 @@ def discover(folder: Path, patterns: Sequence[FilePattern] = DEFAULT_PATTERNS) -
     Raises:
         InvalidInputError: it is no folder.
     """
-    if not folder.is_dir():
-        raise InvalidInputError("folder", str(folder), "is no folder; give the one with the Parquet files")
     found: list[FoundFile] = []
     refused: list[NotUnderstood] = []
-    for path in _files(folder):
+    for path in _files(_checked(folder)):
         name = path.relative_to(folder).as_posix()
         try:
             found.append(_understood(path, name, patterns))
@@ -95,6 +95,48 @@ def discover(folder: Path, patterns: Sequence[FilePattern] = DEFAULT_PATTERNS) -
             reason = exc.hint if isinstance(exc, InvalidInputError) else str(exc)
             refused.append(NotUnderstood(name, reason))
     return Discovery(folder, tuple(found), tuple(refused))
+
+
+def find_candles(
+    folder: Path, patterns: Sequence[FilePattern], symbol: str, timeframe: Timeframe
+) -> list[FoundFile]:
+    """Return the files of one series of candles; opens no others.
+
+    Args:
+        folder: the cache folder.
+        patterns: what names mean.
+        symbol: canonical.
+        timeframe: of the candles.
+
+    Raises:
+        InvalidInputError: it is no folder.
+        OSError: one of the files is damaged, or has no such columns.
+    """
+    found = []
+    for path in _files(_checked(folder)):
+        name = path.relative_to(folder).as_posix()
+        try:
+            named = named_by(name, patterns)
+        except InvalidInputError:
+            continue
+        if (named.kind, named.symbol, named.timeframe) != ("candle", symbol, timeframe):
+            continue
+        try:
+            found.append(_understood(path, name, patterns))
+        except FileNotFoundError:  # put away, or replaced, at this very moment
+            continue
+        except (InvalidInputError, pa.ArrowException) as exc:
+            if (reason := exc.hint if isinstance(exc, InvalidInputError) else str(exc)) == _NO_ROWS:
+                continue
+            msg = f"{name} {reason}"
+            raise OSError(msg) from exc
+    return found
+
+
+def _checked(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InvalidInputError("folder", str(folder), "is no folder; give the one with the Parquet files")
+    return folder
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -113,7 +155,7 @@ def _understood(path: Path, name: str, patterns: Sequence[FilePattern]) -> Found
     _check_ends(path, status.st_size)
     with pq.ParquetFile(path) as file:
         if not file.metadata.num_rows:
-            raise InvalidInputError("path", name, "has no rows")
+            raise InvalidInputError("path", name, _NO_ROWS)
         named = named_by(name, patterns)
         layout = SourceLayout.of(file.schema_arrow, named.kind)
     modified = datetime.fromtimestamp(status.st_mtime, UTC)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pandas as pd
 import pyarrow as pa
 
-from datalayer.errors import DatabaseError, DataLayerError
+from datalayer.errors import DatabaseUnavailableError, DataLayerError
 from datalayer.ingestion.outcomes import Ingested
 from datalayer.rollout.parquet_candles import VALUES
-from datalayer.rollout.phase_state import Phase, RolloutState
+from datalayer.rollout.phase_state import Phase
+from datalayer.rollout.phase_watch import PHASE_EVERY_S, PhaseWatch
 from datalayer.rollout.repair import repair_parquet
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from datalayer.db.connection import DatabaseConnectionManager
     from datalayer.domain.candle import Candle
     from datalayer.domain.timeframe import Timeframe
     from datalayer.ingestion.pipeline import DataIngestionPipeline
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PHASE_EVERY_S: Final = 1.0
+_MOST_WAITING: Final = 100_000
 
 
 class DualWriter:
@@ -40,13 +41,14 @@ class DualWriter:
     whatever happens. Parquet is written from memory a moment later, whether the database is there or not. What Parquet missed,
     because the disk was full or this process was killed, it gets from the database: at the start, and after each failure.
 
-        async with DataIngestionPipeline(database, outbox=path) as pipeline, DualWriter(engine, pipeline, parquet) as writer:
+        async with DataIngestionPipeline(database, outbox=path) as pipeline, DualWriter(database, pipeline, parquet) as writer:
             await writer.ingest_ohlcv_candle(candle)
 
-    In phase 0, in which the database is not written, a candle is safe when `flush` has returned.
+    In phase 0, in which the database is not written, a candle is safe when `flush` has returned. While the database is away
+    the phase stays what it was; if it is away from the start, both sides are written until the phase is known.
 
     Args:
-        engine: on the database.
+        database: an open connection manager, or an engine.
         pipeline: open; the writer does not close it.
         parquet: the cache folder.
         flush_after_s: seconds until what came in is in Parquet.
@@ -55,44 +57,45 @@ class DualWriter:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        database: DatabaseConnectionManager | AsyncEngine,
         pipeline: DataIngestionPipeline,
         parquet: ParquetCandles,
         *,
         flush_after_s: float = 1.0,
         on_alarm: Callable[[str | None], None] = lambda _: None,
     ) -> None:
-        self._engine = engine
+        self._database = database
+        self._phases = PhaseWatch(database)
         self._pipeline = pipeline
         self._parquet = parquet
         self._flush_after_s = flush_after_s
         self._on_alarm = on_alarm
         self._waiting: dict[tuple[str, Timeframe], dict[Any, Candle]] = {}
-        self._writing = asyncio.Lock()
-        self._phase: Phase | None = None
-        self._phase_until = 0.0
-        self._is_behind = True
+        self._writing, self._repairing = asyncio.Lock(), asyncio.Lock()
+        # Whether Parquet may lack something: times that this was so, and how many of them are repaired. A start is one.
+        self._missed, self._repaired = 1, 0
+        self._taken_meanwhile: dict[tuple[str, Timeframe], dict[Any, Candle]] | None = None
         self._has_failed = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         """Begin to write; what Parquet missed is brought as soon as the database is there.
 
         Raises:
-            DatabaseError: the phase cannot be read.
+            DatabaseError: the phase cannot be read, and not because the database is away.
         """
-        await self._current()
-        self._task = asyncio.create_task(self._serve())
+        with suppress(DatabaseUnavailableError):
+            await self._phases.current()
+        self._tasks = [asyncio.create_task(work()) for work in (self._serve, self._follow)]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what is left, and end. What cannot be written is brought from the database at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._attempt(self._write_waiting)
 
     async def ingest_ohlcv_candle(self, candle: Candle) -> Ingested:
@@ -105,13 +108,14 @@ class DualWriter:
             What the pipeline says. A forming candle goes to neither side; one that is rejected goes to quarantine, and to
             Parquet as it always did: comparing the sides will tell.
         """
-        phase = await self._current()
         outcome = Ingested.FORMING if candle.is_forming else Ingested.ACCEPTED
-        if phase.writes_database:
+        if self._phase.writes_database:
             outcome = await self._pipeline.ingest_ohlcv_candle(candle)
-        if outcome is not Ingested.FORMING and phase.writes_parquet:
-            series = self._waiting.setdefault((candle.symbol, candle.timeframe), {})
-            series[candle.ts] = candle
+        # The phase of now: who goes back brings to Parquet what was in the outbox before, and no more.
+        if outcome is not Ingested.FORMING and self._phase.writes_parquet:
+            for kept in (self._waiting, self._taken_meanwhile):
+                if kept is not None:
+                    kept.setdefault((candle.symbol, candle.timeframe), {})[candle.ts] = candle
         return outcome
 
     async def flush(self) -> None:
@@ -127,20 +131,62 @@ class DualWriter:
     async def _write_waiting(self) -> None:
         async with self._writing:
             taken, self._waiting = self._waiting, {}
+            failure: Exception | None = None
             try:
                 for (symbol, timeframe), candles in list(taken.items()):
-                    await asyncio.to_thread(self._parquet.write, symbol, timeframe, _frame(candles))
-                    del taken[symbol, timeframe]
+                    try:
+                        await asyncio.to_thread(self._parquet.write, symbol, timeframe, _frame(candles))
+                    except (OSError, pa.ArrowException) as exc:
+                        failure = exc  # perhaps of this file only: the others are not to wait for it
+                    else:
+                        del taken[symbol, timeframe]
             finally:
-                for series, candles in taken.items():  # what came in meanwhile is newer
-                    self._waiting[series] = candles | self._waiting.get(series, {})
+                self._wait_again(taken)
+            if failure is not None:
+                raise failure
+
+    def _wait_again(self, candles: dict[tuple[str, Timeframe], dict[Any, Candle]]) -> None:
+        for series, older in candles.items():  # what came in meanwhile is newer
+            self._waiting[series] = older | self._waiting.get(series, {})
+        if self._phase.writes_database and sum(map(len, self._waiting.values())) > _MOST_WAITING:
+            self._waiting.clear()  # the database has them, and memory has an end
+            self._missed += 1
 
     async def _repair(self) -> None:
-        phase = await self._current()
-        if self._is_behind and phase.writes_parquet and phase.writes_database:
-            await self._pipeline.flush()
-            await repair_parquet(self._engine, self._parquet)
-            self._is_behind = False
+        async with self._repairing:
+            phase, missed = self._phase, self._missed
+            if not (self._is_behind and phase.writes_parquet and phase.writes_database):
+                return
+            # A revision that comes while the one before it is brought is written once more, after it.
+            meanwhile = self._taken_meanwhile = {}
+            try:
+                await self._pipeline.flush()
+                await repair_parquet(self._database, self._parquet)
+            finally:
+                self._taken_meanwhile = None
+                self._wait_again(meanwhile)
+            self._repaired = missed
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._repaired < self._missed
+
+    @property
+    def _phase(self) -> Phase:
+        known = self._phases.known
+        return Phase.DUAL_WRITE if known is None else known
+
+    async def _follow(self) -> None:
+        while True:
+            before = self._phase
+            try:
+                after = await self._phases.current()
+            except DataLayerError as exc:
+                logger.warning("the phase is not known, both sides are written: %s", exc)
+                after = before
+            if after.writes_parquet and not before.writes_parquet:
+                self._missed += 1  # somebody went back: what was not written there meanwhile is brought
+            await asyncio.sleep(PHASE_EVERY_S)
 
     async def _serve(self) -> None:
         repair: asyncio.Task[None] | None = None
@@ -161,7 +207,7 @@ class DualWriter:
             await work()
         except (OSError, DataLayerError, pa.ArrowException) as exc:
             logger.warning("Parquet is behind, again in %g s: %s", self._flush_after_s, exc)
-            self._is_behind = True
+            self._missed += 1
             if not self._has_failed:
                 self._on_alarm(str(exc))
             self._has_failed = True
@@ -169,22 +215,6 @@ class DualWriter:
             if self._has_failed and not self._is_behind:
                 self._on_alarm(None)
                 self._has_failed = False
-
-    async def _current(self) -> Phase:
-        """Return the phase, as it was a moment ago; while the database is away it stays as it was."""
-        if self._phase is not None and monotonic() < self._phase_until:
-            return self._phase
-        try:
-            async with self._engine.connect() as conn:
-                phase = (await RolloutState(conn).current()).phase
-        except DatabaseError:
-            if self._phase is None:
-                raise
-            phase = self._phase
-        if self._phase is not None and phase.writes_parquet and not self._phase.writes_parquet:
-            self._is_behind = True  # somebody went back: what was not written there meanwhile is brought
-        self._phase, self._phase_until = phase, monotonic() + _PHASE_EVERY_S
-        return phase
 
 
 def _frame(candles: dict[Any, Candle]) -> pd.DataFrame:

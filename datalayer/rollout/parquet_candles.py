@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import threading
-from datetime import UTC, datetime
+from collections import OrderedDict
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,13 +19,13 @@ from datalayer.domain.moments import utc_moment
 from datalayer.domain.symbols import SymbolSpelling, canonical_symbol, spell_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
-from datalayer.rollout.discovery import discover
+from datalayer.rollout.discovery import discover, find_candles
 from datalayer.rollout.patterns import DEFAULT_PATTERNS
 from datalayer.rollout.source_times import micros_of
 from datalayer.whole_file import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import tzinfo
     from pathlib import Path
 
@@ -30,14 +33,21 @@ if TYPE_CHECKING:
     from datalayer.rollout.patterns import FilePattern
 
 VALUES: Final = ("open", "high", "low", "close", "volume")
-_LIVE: Final = re.compile(r"_live_\d{4}-\d\d\.parquet$")
+_LIVE: Final = re.compile(r"_live_\d{4}-\d\d(-\d\d)?\.parquet$")
+_LOCK: Final = ".datalayer.lock"
+_PARTIALS: Final = ".*_live_*.partial"
+_INSTANT: Final = timedelta(microseconds=1)
+_CACHED_ROWS: Final = 2_000_000
 
 
 class ParquetCandles:
     """The candles of a cache folder.
 
-    What is written goes to files of its own, one a month (`BTCUSDT_1m_live_2024-08.parquet`): older files are never changed,
-    and what is rewritten stays small. A file is complete at any moment: it is written beside, synced, and renamed.
+    What is written goes to files of its own, one a month, or a day for 1s (`BTCUSDT_1m_live_2024-08.parquet`): older files are
+    never changed, and what is rewritten stays small. A file is complete at any moment: it is written beside, synced, and
+    renamed. Several processes may write: a lock on a hidden file of the folder keeps them apart.
+
+    What was read is kept in memory until its file changes, 50 bytes a row and two million rows at most.
 
     Args:
         folder: the cache folder.
@@ -56,6 +66,9 @@ class ParquetCandles:
         self._patterns = patterns
         self._zone = naive_zone
         self._writing = threading.Lock()
+        self._is_tidied = False
+        self._remembered: OrderedDict[Path, tuple[tuple[int, ...], pd.DataFrame]] = OrderedDict()
+        self._remembering = threading.Lock()
 
     def query_ohlcv_data(
         self,
@@ -84,21 +97,17 @@ class ParquetCandles:
 
         Raises:
             InvalidInputError: the symbol names no pair, or a time is naive.
-            OSError: a file cannot be read.
+            OSError: a file of this series cannot be read: an answer without it would have a hole that nobody sees.
         """
         name, length = canonical_symbol(symbol), Timeframe.parse(timeframe)
         visible = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
-        frames = sorted(
-            (self._read(file, length) for file in self._files(name, length, live_only=live_only)),
-            key=lambda frame: frame.index[-1] if len(frame) else pd.Timestamp.min.tz_localize("UTC"),
-        )
-        merged = _merged([frame for frame in frames if len(frame)])
-        chosen = merged[merged.index <= visible - length.length]
-        if start is not None:
-            chosen = chosen[chosen.index >= utc_moment(start, "start")]
+        stop = visible - length.length + _INSTANT
         if end is not None:
-            chosen = chosen[chosen.index < utc_moment(end, "end")]
-        chosen = chosen if limit is None else chosen.iloc[max(len(chosen) - limit, 0) :]
+            stop = min(stop, utc_moment(end, "end"))
+        first = None if start is None else utc_moment(start, "start")
+        frames = [self._read(file, length) for file in self._files(name, length, live_only=live_only)]
+        ascending = sorted((frame for frame in frames if len(frame)), key=lambda frame: frame.index[-1])
+        chosen = _last(_merged([_last(_within(frame, first, stop), limit) for frame in ascending]), limit)
         chosen.attrs = {"symbol": name, "timeframe": length.label}
         return chosen
 
@@ -123,32 +132,54 @@ class ParquetCandles:
             OSError: a file cannot be written; it is as it was.
         """
         joined = spell_symbol(symbol, SymbolSpelling.JOINED)
-        months = frame.index.strftime("%Y-%m")  # type: ignore[attr-defined]
-        with self._writing:
-            for month in sorted(set(months)):
-                path = self.folder / f"{joined}_{timeframe.label}_live_{month}.parquet"
+        periods = frame.index.strftime("%Y-%m-%d" if timeframe < Timeframe.M1 else "%Y-%m")  # type: ignore[attr-defined]
+        with self._writing, self._other_processes_kept_out():
+            for period in sorted(set(periods)):
+                path = self.folder / f"{joined}_{timeframe.label}_live_{period}.parquet"
                 parts = [_frame(pq.read_table(path))] if path.exists() else []
-                _replace(path, _merged([*parts, _shaped(frame[months == month])]))
+                _replace(path, _merged([*parts, _shaped(frame[periods == period])]))
+
+    @contextmanager
+    def _other_processes_kept_out(self) -> Iterator[None]:
+        with (self.folder / _LOCK).open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or this process dies
+            if not self._is_tidied:
+                for left in self.folder.glob(_PARTIALS):  # by somebody who was killed
+                    left.unlink()
+                self._is_tidied = True
+            yield
 
     def _files(self, symbol: str, length: Timeframe, *, live_only: bool) -> list[FoundFile]:
-        return [
-            file
-            for file in discover(self.folder, self._patterns).files
-            if (file.named.symbol, file.named.timeframe) == (symbol, length)
-            and (not live_only or _LIVE.search(file.name))
-        ]
+        found = find_candles(self.folder, self._patterns, symbol, length)
+        return [file for file in found if not live_only or _LIVE.search(file.name)]
 
-    def _read(self, found: FoundFile, length: Timeframe) -> pd.DataFrame:
+    def _rows(self, found: FoundFile) -> pd.DataFrame:
+        """Return the rows of a file, ascending; nobody writes to them."""
+        status = found.path.stat()
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        with self._remembering:
+            if (known := self._remembered.get(found.path)) is not None and known[0] == stamp:
+                self._remembered.move_to_end(found.path)
+                return known[1]
         raw = found.layout.raw(pq.read_table(found.path, columns=found.layout.needed), self._zone)
         frame = _shaped(
             pd.DataFrame({name: raw[name] for name in raw if name != "ts"}, index=_index(raw["ts"]))
         )
-        frame = frame[frame.index.notna()].sort_index(kind="stable")
+        frame = _merged([frame[frame.index.notna()].sort_index(kind="stable")])
+        with self._remembering:
+            self._remembered[found.path] = (stamp, frame)
+            while sum(len(rows) for _, rows in self._remembered.values()) > _CACHED_ROWS:
+                self._remembered.popitem(last=False)
+        return frame
+
+    def _read(self, found: FoundFile, length: Timeframe) -> pd.DataFrame:
+        frame = self._rows(found)
         if not len(frame):
             return frame
         # As the migration does it: the candle that was forming when the file was written is no history.
         as_of = found.modified_at if frame.index[-1] <= found.modified_at else datetime.now(UTC)
-        return frame[(frame.index <= as_of - length.length) | (frame.index > as_of)]
+        forming = frame.index.searchsorted([as_of - length.length, as_of], side="right")
+        return frame if forming[0] == forming[1] else frame.drop(frame.index[slice(*forming)])
 
 
 def same_rows(one: pd.DataFrame, other: pd.DataFrame) -> tuple[int, int, str | None]:
@@ -169,6 +200,15 @@ def same_rows(one: pd.DataFrame, other: pd.DataFrame) -> tuple[int, int, str | N
     first = both[int(np.argmax(wrong))]
     sides = [dict(frame.loc[first, list(VALUES)]) if first in frame.index else None for frame in (one, other)]
     return len(both), int(wrong.sum()), f"{first}: {sides[0]} in Parquet, {sides[1]} in the database"
+
+
+def _within(frame: pd.DataFrame, start: datetime | None, stop: datetime) -> pd.DataFrame:
+    first = 0 if start is None else frame.index.searchsorted(pd.Timestamp(start))
+    return frame.iloc[first : frame.index.searchsorted(pd.Timestamp(stop))]
+
+
+def _last(frame: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    return frame if limit is None else frame.iloc[max(len(frame) - limit, 0) :]
 
 
 def _index(times: pd.DatetimeIndex) -> pd.DatetimeIndex:

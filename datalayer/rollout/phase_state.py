@@ -20,6 +20,7 @@ _HISTORY: Final = text("SELECT phase, entered_at, note FROM rollout_phases ORDER
 _ENTER: Final = text(
     "INSERT INTO rollout_phases (phase, note, entered_at) VALUES (:phase, :note, clock_timestamp())"
 )
+_ALONE: Final = text("LOCK TABLE rollout_phases IN SHARE ROW EXCLUSIVE MODE")
 _FIRST: Final = text("SELECT min(entered_at) FROM rollout_phases WHERE phase >= 1")
 _SHADOW: Final = text("""
     SELECT count(*), coalesce(sum(compared), 0), count(*) FILTER (WHERE different > 0), min(detail)
@@ -132,10 +133,19 @@ class RolloutState:
             began: datetime | None = await self._conn.scalar(_FIRST)
         return began
 
-    async def enter(self, phase: Phase, note: str) -> None:
-        """Make a phase the present one."""
+    async def enter(self, phase: Phase, note: str, *, before: Phase) -> bool:
+        """Make a phase the present one, if another one still is; whoever else does so at the same time waits.
+
+        Returns:
+            False: somebody was faster; nothing was changed.
+        """
+        with driver_errors_translated():
+            await self._conn.execute(_ALONE)
+        if (await self.current()).phase is not before:
+            return False
         with driver_errors_translated():
             await self._conn.execute(_ENTER, {"phase": phase.value, "note": note})
+        return True
 
     async def note_shadow_read(
         self, symbol: str, timeframe_s: int, compared: int, different: int, detail: str | None

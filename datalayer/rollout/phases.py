@@ -14,6 +14,7 @@ from datalayer.repositories.candles import CandleRepository
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.rollout.archive import archive_run
 from datalayer.rollout.ledger import MigrationLedger
+from datalayer.rollout.migration_lock import alone
 from datalayer.rollout.parquet_candles import VALUES, same_rows
 from datalayer.rollout.phase_state import EnteredPhase, Phase, RolloutState
 from datalayer.rollout.repair import repair_parquet
@@ -110,7 +111,7 @@ class Rollout:
             The phase that was entered.
 
         Raises:
-            RolloutRefusedError: its conditions do not hold; names all that do not.
+            RolloutRefusedError: its conditions do not hold; names all that do not. Or somebody else was faster.
             DatabaseError: the server refuses, or the connection is lost.
             OSError: a file cannot be read or moved.
         """
@@ -124,8 +125,11 @@ class Rollout:
         if following is Phase.DUAL_WRITE:
             await self._manager.register_instruments()
         if following is Phase.ARCHIVE:
-            await self._put_away()
-        await self._enter(following, "its conditions held")
+            async with alone(self._engine, "rollout"):
+                await self._put_away(current)
+                await self._enter(following, "its conditions held", before=current)
+            return following
+        await self._enter(following, "its conditions held", before=current)
         return following
 
     async def back(self) -> Phase:
@@ -146,15 +150,19 @@ class Rollout:
             hint = "the files are put away; bring them back by `datalayer migrate restore` first"
             raise RolloutRefusedError(Phase.STOP_PARQUET.label, (hint,))
         before = Phase(current - 1)
-        await self._enter(before, f"back from {current.label}")
+        async with alone(self._engine, "rollout"):
+            await self._enter(before, f"back from {current.label}", before=current)
         if current is Phase.STOP_PARQUET:
-            # After the switch, so that whoever writes does both from now on, and nothing falls in between.
-            await repair_parquet(self._engine, self._parquet)
+            # After the switch, so that whoever writes does both from now on, and nothing falls in between. What was revised
+            # meanwhile is for that writer to bring, which knows what is on its way.
+            await repair_parquet(self._engine, self._parquet, absent_only=True)
         return before
 
-    async def _enter(self, phase: Phase, note: str) -> None:
+    async def _enter(self, phase: Phase, note: str, *, before: Phase) -> None:
         async with UnitOfWork(self._engine) as uow:
-            await RolloutState(uow.connection).enter(phase, note)
+            state = RolloutState(uow.connection)
+            if not await state.enter(phase, note, before=before):
+                raise RolloutRefusedError(phase.label, (_faster((await state.current()).phase),))
             await uow.commit()
 
     async def _conditions(self, following: Phase) -> AsyncIterator[str]:
@@ -196,7 +204,8 @@ class Rollout:
         self, conn: AsyncConnection, symbol: str, timeframe: Timeframe, began: datetime
     ) -> tuple[int, int, str | None]:
         settled = timeframe.floor(datetime.now(UTC) - self._settle - timeframe.length)
-        start = min(timeframe.ceil(began), settled)
+        # The server's clock says when it began, the exchange's when a candle closed.
+        start = min(timeframe.ceil(began + self._settle), settled)
         parquet = await asyncio.to_thread(
             self._parquet.query_ohlcv_data, symbol, timeframe, start=start, end=settled, live_only=True
         )
@@ -247,9 +256,15 @@ class Rollout:
         if shadow.reads < self._min_reads:
             yield f"{shadow.reads} reads were compared in this phase, {self._min_reads} are wanted"
 
-    async def _put_away(self) -> None:
+    async def _put_away(self, current: Phase) -> None:
         assert self._archive is not None  # noqa: S101 (a condition of the phase)
         async with self._engine.connect() as conn:
+            if (now := (await RolloutState(conn).current()).phase) is not current:
+                raise RolloutRefusedError(Phase.ARCHIVE.label, (_faster(now),))
             runs = [run for run in await MigrationLedger(conn).list_runs() if run.state == "done"]
         for run in runs:
             await archive_run(self._engine, run.id, self._archive)
+
+
+def _faster(now: Phase) -> str:
+    return f"somebody else has entered {now.label} meanwhile; look at `datalayer rollout status`"

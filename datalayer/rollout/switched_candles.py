@@ -12,14 +12,15 @@ from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import DatabaseError
 from datalayer.ingestion.unit_of_work import UnitOfWork
-from datalayer.repositories.candles import CandleRepository
 from datalayer.rollout.parquet_candles import VALUES, same_rows
 from datalayer.rollout.phase_state import RolloutState
+from datalayer.rollout.phase_watch import PhaseWatch
 
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from datalayer.db.connection import DatabaseConnectionManager
     from datalayer.rollout.parquet_candles import ParquetCandles
 
 logger = logging.getLogger(__name__)
@@ -44,16 +45,24 @@ class SwitchedCandles:
 
     Up to phase 3 they come from Parquet, from phase 4 on from the database. In phases 3 and 4 the other side is read too, and
     compared; what differs is logged and noted for `datalayer rollout advance`. The caller gets the side of the phase all the same,
-    and a failure of the other side is noted as a difference.
+    and a failure of the other side is noted as a difference. While the database is away the phase stays what it was: reads from
+    Parquet go on.
 
     Args:
-        engine: on the database.
+        database: an open connection manager, or an engine.
         parquet: the cache folder.
         settle_s: see `SETTLE_S`.
     """
 
-    def __init__(self, engine: AsyncEngine, parquet: ParquetCandles, *, settle_s: float = SETTLE_S) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        database: DatabaseConnectionManager | AsyncEngine,
+        parquet: ParquetCandles,
+        *,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._database = database
+        self._phases = PhaseWatch(database)
         self._parquet = parquet
         self._settle = timedelta(seconds=settle_s)
 
@@ -83,13 +92,12 @@ class SwitchedCandles:
 
         Raises:
             InvalidInputError: symbol unknown, or a time is naive.
-            DatabaseError: the phase, or from phase 4 on the candles, cannot be read.
-            OSError: up to phase 3: a file cannot be read.
+            DatabaseError: the phase was never known and cannot be read, or from phase 4 on the candles.
+            OSError: up to phase 3: a file of this series cannot be read.
         """
         name, length = canonical_symbol(symbol), Timeframe.parse(timeframe)
         moment = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
-        async with self._engine.connect() as conn:
-            phase = (await RolloutState(conn).current()).phase
+        phase = await self._phases.current()
         asked = _Asked(name, length, start, end, limit, moment)
         sides = (self._from_parquet, self._from_database)
         read, shadow = sides[::-1] if phase.reads_database else sides
@@ -115,8 +123,8 @@ class SwitchedCandles:
         )
 
     async def _from_database(self, asked: _Asked) -> pd.DataFrame:
-        async with self._engine.connect() as conn:
-            frame = await CandleRepository(conn).query_ohlcv_data(
+        async with UnitOfWork(self._database) as uow:
+            frame = await uow.candles.query_ohlcv_data(
                 *(asked.symbol, asked.length),
                 start=asked.start,
                 end=asked.end,
@@ -142,7 +150,7 @@ class SwitchedCandles:
         if different:
             logger.warning("%s %s: %d of %d rows differ: %s", symbol, length.label, different, rows, detail)
         try:
-            async with UnitOfWork(self._engine) as uow:
+            async with UnitOfWork(self._database) as uow:
                 state = RolloutState(uow.connection)
                 await state.note_shadow_read(symbol, length.value, rows, different, detail)
                 await uow.commit()

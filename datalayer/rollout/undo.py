@@ -81,9 +81,7 @@ async def finish_undoing(engine: AsyncEngine) -> list[tuple[LedgerFile, Undone]]
     """
     async with engine.connect() as conn:
         begun = await MigrationLedger(conn).list_half_undone()
-    return [
-        (noted, await undo_file(engine, noted, noted.state, noted.message)) for noted in reversed(begun)
-    ]
+    return [(noted, await undo_file(engine, noted, noted.state, noted.message)) for noted in reversed(begun)]
 
 
 async def _set_state(engine: AsyncEngine, noted: LedgerFile, state: FileState, message: str | None) -> None:

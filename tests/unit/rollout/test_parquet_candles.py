@@ -46,7 +46,7 @@ def test_writing_replaces_by_time_in_files_by_month_and_leaves_the_others(tmp_pa
     later.index = later.index + pd.Timedelta(days=31) - pd.Timedelta(minutes=70)  # over the end of a month
     parquet.write("BTC/USDT", Timeframe.M1, later)
     parquet.write("BTC/USDT", Timeframe.M1, later.iloc[10:20].assign(volume=1.0))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("*.parquet")) == [
         "BTCUSDT_1m.parquet",
         "BTCUSDT_1m_live_2024-08.parquet",
         "BTCUSDT_1m_live_2024-09.parquet",
@@ -62,7 +62,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: p
     candles = real_candles(0, 100)
     parquet = ParquetCandles(tmp_path)
     parquet.write("BTC/USDT", Timeframe.M1, candles.iloc[:50])
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.parquet")
     before = path.read_bytes()
     whole = pq.write_table
 
@@ -74,7 +74,9 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(pq, "write_table", half)
     with pytest.raises(OSError, match="No space"):
         parquet.write("BTC/USDT", Timeframe.M1, candles.iloc[50:])
-    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [(path.name, before)]
+    assert [
+        (entry.name, entry.read_bytes()) for entry in tmp_path.iterdir() if entry.name != ".datalayer.lock"
+    ] == [(path.name, before)]
 
 
 def test_comparing_finds_values_rows_and_counts(tmp_path: Path) -> None:
