@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -92,3 +93,34 @@ def test_comparing_finds_values_rows_and_counts(tmp_path: Path) -> None:
     known = frame.assign(trade_count=pd.array([1] * 20, dtype="Int64"))
     assert same_rows(frame, known)[1] == 0  # unknown contradicts nothing
     assert same_rows(known, known.assign(trade_count=pd.array([2] * 20, dtype="Int64")))[1] == 20
+
+
+def test_writers_in_several_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    candles = real_candles(0, 60)
+    folders = [
+        ParquetCandles(tmp_path) for _ in range(3)
+    ]  # the lock of each is its own, as in another process
+
+    def write(own: int) -> None:
+        for row in range(own, 60, 3):
+            folders[own].write("BTC/USDT", Timeframe.M1, candles.iloc[row : row + 1])
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    found = ParquetCandles(tmp_path).query_ohlcv_data("BTC/USDT", "1m")
+    assert np.array_equal(found[list(VALUES)], candles)
+
+
+def test_a_file_that_is_replaced_is_read_anew_and_one_that_is_damaged_is_no_hole(tmp_path: Path) -> None:
+    parquet = ParquetCandles(tmp_path)
+    path = write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(0, 100))
+    assert len(parquet.query_ohlcv_data("BTC/USDT", "1m")) == 100
+    found = parquet.query_ohlcv_data("BTC/USDT", "1m")
+    found["open"] = 0.0  # an answer is the caller's own
+    assert (parquet.query_ohlcv_data("BTC/USDT", "1m")["open"] > 0).all()
+    write_file(path, real_candles(0, 200))
+    assert len(parquet.query_ohlcv_data("BTC/USDT", "1m")) == 200
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(OSError, match=r"BTCUSDT_1m\.parquet is truncated"):
+        parquet.query_ohlcv_data("BTC/USDT", "1m")
+    assert parquet.query_ohlcv_data("ETH/USDT", "1m").empty
