@@ -18,7 +18,7 @@ from datalayer.rollout.record_kinds import KINDS, feeds_aggregates
 from datalayer.rollout.source_file import read_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from datetime import tzinfo
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RETRY: Final = RetryableDBOperation(deadline_s=600)
+_WRITERS: Final = 2
+"""Pieces that are written at once: the server takes the rows of one in a process, and pieces have no time in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Source:
 
 async def checked_pieces(
     source: Source, wanted: set[int], instrument: Instrument
-) -> AsyncIterator[tuple[int, dict[str, Any], CheckedPiece]]:
+) -> AsyncGenerator[tuple[int, dict[str, Any], CheckedPiece]]:
     """Yield pieces of a file with what validation says of them, the next one being read while one is at work."""
     pieces = source.pieces(wanted)
 
@@ -87,7 +89,7 @@ async def checked_pieces(
 async def migrate_file(
     engine: AsyncEngine, source: Source, policy: ConflictPolicy, on_rows: Callable[[int], None]
 ) -> None:
-    """Write those pieces of a file that are not in the ledger yet.
+    """Write those pieces of a file that are not in the ledger yet; some at a time, so that they end in any order.
 
     Args:
         engine: on a migrated database; the instrument is registered.
@@ -96,17 +98,35 @@ async def migrate_file(
         on_rows: told after each transaction how many rows of the file it was about.
 
     Raises:
-        ConflictError: `policy` is "fail", and a stored row says something else. The pieces before are stored.
+        ConflictError: `policy` is "fail", and a stored row says something else. Other pieces may be stored.
         DatabaseError: the server refuses, or the connection is lost; likewise.
         OSError: the file cannot be read; likewise.
     """
     async with engine.connect() as conn:
         done = await MigrationLedger(conn).list_piece_numbers(source.noted.id)
         instrument = await InstrumentRepository(conn).get(source.noted.symbol)
-    wanted = set(range(source.scan.pieces)) - set(done)
-    async for number, raw, checked in checked_pieces(source, wanted, instrument):
-        await _RETRY(_write, engine, source, policy, (number, raw, checked), instrument)
-        on_rows(len(raw["ts"]))
+    pieces = checked_pieces(source, set(range(source.scan.pieces)) - set(done), instrument)
+    reading, failures = asyncio.Lock(), list[Exception]()
+
+    async def write_on() -> None:
+        while not failures:
+            async with reading:
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            try:
+                await _RETRY(_write, engine, source, policy, piece, instrument)
+            except Exception as exc:  # noqa: BLE001 (raised below, once no other piece is under way)
+                failures.append(exc)
+            else:
+                on_rows(len(piece[1]["ts"]))
+
+    try:
+        await asyncio.gather(*(write_on() for _ in range(_WRITERS)))
+    finally:
+        await pieces.aclose()
+    if failures:
+        raise failures[0]
 
 
 async def record_dirty(

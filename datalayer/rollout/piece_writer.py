@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -146,7 +147,10 @@ async def _try_to_write(
     replacing = (
         _completed(kind, contested, was) if policy == "prefer_file" else picked(contested, slice(0, 0))
     )
-    if not await _store(series, fresh, was, replacing):
+    is_stored, inserted_rows = await asyncio.gather(
+        _store(series, fresh, was, replacing), asyncio.to_thread(packed, fresh)
+    )
+    if not is_stored:
         return None
     swaps, passed_over = (contested, picked(contested, slice(0, 0)))[:: 1 if policy == "prefer_file" else -1]
     return WrittenPiece(
@@ -155,7 +159,7 @@ async def _try_to_write(
         unchanged=len(ours) - int(other.sum()) - int(half_built.sum()),
         kept=row_count(passed_over),
         forming=int(half_built.sum()),
-        inserted_rows=packed(fresh),
+        inserted_rows=inserted_rows,
         replaced_rows=packed(was) if row_count(replacing) else None,
         replacing_rows=packed(replacing),
         kept_rows=packed(passed_over),

@@ -130,7 +130,7 @@ async def write_report(engine: AsyncEngine, report: MigrationReport, folder: Pat
 
     Raises:
         DatabaseError: the server refuses, or the connection is lost.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written; then none is.
     """
     strips = await _strips(engine, report)
     return await asyncio.to_thread(_write, report, strips, folder)
@@ -145,8 +145,15 @@ def _write(report: MigrationReport, strips: Sequence[Strip], folder: Path) -> li
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in texts]
-    for path, content in zip(paths, texts.values(), strict=True):
-        path.write_text(content, encoding="utf-8")
+    partial = {path: path.with_name(f".{path.name}.partial") for path in paths}
+    try:
+        for path, content in zip(paths, texts.values(), strict=True):
+            partial[path].write_text(content, encoding="utf-8")
+        for path in paths:
+            partial[path].replace(path)
+    finally:
+        for left in partial.values():
+            left.unlink(missing_ok=True)
     return paths
 
 
