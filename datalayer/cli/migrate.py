@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from datalayer.cli.database import database_settings
+from datalayer.cli.naive_zone import NaiveZone, zone_of
 from datalayer.cli.progress import progress_bar
 from datalayer.config import Settings
 from datalayer.db.connection import DatabaseConnectionManager
-from datalayer.errors import InvalidInputError
 from datalayer.rollout.archive import archive_run, restore_archive
 from datalayer.rollout.ledger import MigrationLedger
 from datalayer.rollout.manager import DataMigrationManager
-from datalayer.rollout.report_text import markdown, write_report
+from datalayer.rollout.report_text import summary, write_report
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from rich.progress import Progress
 
     from datalayer.rollout.ledger import LedgerRun
@@ -40,10 +40,10 @@ app = typer.Typer(
 
 NOT_RIGHT: Final = 3
 _UNCUT_WIDTH: Final = 200
+_SHOWN_PATH: Final = 30
 
 Folder = Annotated[Path, typer.Argument(help="The cache folder.", exists=True, file_okay=False)]
 Run = Annotated[int, typer.Argument(help="Number of the run, as `list` shows it.")]
-Zone = Annotated[str, typer.Option("--naive-zone", help="Timezone of times that name none.")]
 Conflict = Annotated[
     str, typer.Option(help="Rows stored with other values: keep them, prefer_file, or fail.")
 ]
@@ -53,9 +53,9 @@ Reports = Annotated[
 
 
 @app.command()
-def plan(folder: Folder, *, naive_zone: Zone = "UTC") -> None:
+def plan(folder: Folder, *, naive_zone: NaiveZone = "UTC") -> None:
     """Show what would be taken, and what not and why; writes nothing."""
-    for line in asyncio.run(_plan(database_settings(), folder, _zone(naive_zone))).lines():
+    for line in asyncio.run(_plan(database_settings(), folder, zone_of(naive_zone))).lines():
         typer.echo(line)
 
 
@@ -63,7 +63,7 @@ def plan(folder: Folder, *, naive_zone: Zone = "UTC") -> None:
 def run(
     folder: Folder,
     *,
-    naive_zone: Zone = "UTC",
+    naive_zone: NaiveZone = "UTC",
     on_conflict: Conflict = "keep",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
     report: Reports = None,
@@ -75,7 +75,7 @@ def run(
     if on_conflict not in {"keep", "prefer_file", "fail"}:
         msg = "--on-conflict is keep, prefer_file or fail"
         raise typer.BadParameter(msg)
-    _tell(asyncio.run(_run(database_settings(), folder, _zone(naive_zone), on_conflict, report)))  # type: ignore[arg-type]
+    _tell(asyncio.run(_run(database_settings(), folder, zone_of(naive_zone), on_conflict, report)))  # type: ignore[arg-type]
 
 
 @app.command(name="list")
@@ -89,9 +89,9 @@ def list_() -> None:
 
 
 @app.command()
-def verify(run_id: Run, *, naive_zone: Zone = "UTC", report: Reports = None) -> None:
+def verify(run_id: Run, *, naive_zone: NaiveZone = "UTC", report: Reports = None) -> None:
     """Compare every row of a run's files with the database once more."""
-    _tell(asyncio.run(_verify(database_settings(), run_id, _zone(naive_zone), report)))
+    _tell(asyncio.run(_verify(database_settings(), run_id, zone_of(naive_zone), report)))
 
 
 @app.command()
@@ -116,18 +116,12 @@ def restore(run_id: Run, manifest: Annotated[Path, typer.Argument(exists=True, d
         typer.echo(path)
 
 
-def _zone(name: str) -> tzinfo:
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as exc:
-        raise InvalidInputError("naive_zone", name, "is no timezone; write it as in Europe/Berlin") from exc
-
-
 def _tell(report: MigrationReport) -> None:
     if report.run is None:
         typer.echo("nothing to do: everything that can be read was taken before")
         return
-    typer.echo(markdown(report))
+    for line in summary(report):
+        typer.echo(line)
     if not report.is_right:
         raise typer.Exit(NOT_RIGHT)
 
@@ -205,5 +199,5 @@ class _Shown:
         self._task = bar.add_task("", total=None)
 
     def __call__(self, at: MigrationProgress) -> None:
-        told = f"{at.at}: {at.rows_per_s:,.0f} rows/s"
+        told = f"{at.at[-_SHOWN_PATH:]}: {at.rows_per_s:,.0f} rows/s"
         self._bar.update(self._task, description=told, total=at.total, completed=at.done)

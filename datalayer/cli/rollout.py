@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from datalayer.cli.database import database_settings
+from datalayer.cli.naive_zone import NaiveZone, zone_of
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.errors import RolloutRefusedError
 from datalayer.rollout.manager import DataMigrationManager
@@ -35,34 +36,46 @@ Reads = Annotated[int, typer.Option(min=0, help="Reads that have to be compared 
 
 
 @app.command()
-def status(folder: Folder, *, archive: Archive = None, min_shadow_reads: Reads = MIN_SHADOW_READS) -> None:
+def status(folder: Folder) -> None:
     """Show the phase, how it came to it, and the reads that were compared in it."""
-    found = _run(folder, archive, min_shadow_reads, Rollout.status)
+    found = _run(folder, Rollout.status)
     for line in _told(found):
         typer.echo(line)
 
 
 @app.command()
-def advance(folder: Folder, *, archive: Archive = None, min_shadow_reads: Reads = MIN_SHADOW_READS) -> None:
+def advance(
+    folder: Folder,
+    *,
+    archive: Archive = None,
+    min_shadow_reads: Reads = MIN_SHADOW_READS,
+    naive_zone: NaiveZone = "UTC",
+) -> None:
     """Enter the next phase, if its conditions hold; else say what is missing."""
-    typer.echo(f"now in phase {_run(folder, archive, min_shadow_reads, Rollout.advance).label}")
+    found = _run(folder, Rollout.advance, archive=archive, min_reads=min_shadow_reads, naive_zone=naive_zone)
+    typer.echo(f"now in phase {found.label}")
 
 
 @app.command()
-def back(folder: Folder) -> None:
+def back(folder: Folder, *, naive_zone: NaiveZone = "UTC") -> None:
     """Enter the phase before; nothing is lost by it."""
-    typer.echo(f"now in phase {_run(folder, None, 0, Rollout.back).label}")
+    typer.echo(f"now in phase {_run(folder, Rollout.back, naive_zone=naive_zone).label}")
 
 
 def _run(
-    folder: Path, archive: Path | None, min_reads: int, action: Callable[[Rollout], Awaitable[Any]]
+    folder: Path,
+    action: Callable[[Rollout], Awaitable[Any]],
+    *,
+    archive: Path | None = None,
+    min_reads: int = MIN_SHADOW_READS,
+    naive_zone: str = "UTC",
 ) -> Any:
-    settings = database_settings()
+    settings, zone = database_settings(), zone_of(naive_zone)
 
     async def run() -> Any:
         async with DatabaseConnectionManager(settings.for_maintenance()) as database:
-            manager = DataMigrationManager(database, folder)
-            parquet = ParquetCandles(folder)
+            manager = DataMigrationManager(database, folder, naive_zone=zone)
+            parquet = ParquetCandles(folder, naive_zone=zone)
             return await action(
                 Rollout(database, manager, parquet, archive=archive, min_shadow_reads=min_reads)
             )

@@ -26,6 +26,16 @@ _NO_ROWS: Final = "has no rows"
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".crdownload")
 
 
+UNREADABLE_FILE: Final = (InvalidInputError, OSError, pa.ArrowException)
+"""What reading a file raises that is damaged, or not what it seemed; no reason to stop for the others."""
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, to go on in a sentence."""
+    text = error.hint if isinstance(error, InvalidInputError) else str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file that can be migrated.
@@ -91,9 +101,8 @@ def discover(folder: Path, patterns: Sequence[FilePattern] = DEFAULT_PATTERNS) -
         name = path.relative_to(folder).as_posix()
         try:
             found.append(_understood(path, name, patterns))
-        except (InvalidInputError, OSError, pa.ArrowException) as exc:
-            reason = exc.hint if isinstance(exc, InvalidInputError) else str(exc)
-            refused.append(NotUnderstood(name, reason))
+        except UNREADABLE_FILE as exc:
+            refused.append(NotUnderstood(name, one_line(exc)))
     return Discovery(folder, tuple(found), tuple(refused))
 
 
@@ -126,7 +135,7 @@ def find_candles(
         except FileNotFoundError:  # put away, or replaced, at this very moment
             continue
         except (InvalidInputError, pa.ArrowException) as exc:
-            if (reason := exc.hint if isinstance(exc, InvalidInputError) else str(exc)) == _NO_ROWS:
+            if (reason := one_line(exc)) == _NO_ROWS:
                 continue
             msg = f"{name} {reason}"
             raise OSError(msg) from exc

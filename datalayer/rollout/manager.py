@@ -9,14 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-
 from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.errors import ConflictError, InvalidInputError
 from datalayer.ingestion.unit_of_work import UnitOfWork
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.rollout.aggregate_check import check_migrated
-from datalayer.rollout.discovery import Discovery, discover
+from datalayer.rollout.discovery import UNREADABLE_FILE, Discovery, discover, one_line
 from datalayer.rollout.file_migrator import Source, migrate_file
 from datalayer.rollout.ledger import LedgerFile, LedgerRun, MigrationLedger
 from datalayer.rollout.migration_lock import alone
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from datalayer.rollout.discovery import FoundFile
+    from datalayer.rollout.discovery import FoundFile, NotUnderstood
     from datalayer.rollout.patterns import FilePattern
     from datalayer.rollout.piece_writer import ConflictPolicy
     from datalayer.rollout.progress import MigrationProgress
@@ -52,8 +50,7 @@ logger = logging.getLogger(__name__)
 
 _DONE: Final = ("migrated", "verified", "archived")
 _UNDER_WAY: Final = ("running", "migrated")
-# What is wrong with a file, and no reason to stop for the others.
-_OF_THE_FILE: Final = (InvalidInputError, ConflictError, OSError, pa.ArrowException)
+_OF_THE_FILE: Final = (*UNREADABLE_FILE, ConflictError)
 
 
 class DataMigrationManager:
@@ -111,7 +108,7 @@ class DataMigrationManager:
             DatabaseError: the server refuses, or the connection is lost.
         """
         found = await self.discover()
-        scanned = await asyncio.to_thread(scan_all, found.files, self._zone, self._rows)
+        scanned, refused = await self._scan(found)
         needed = await asyncio.to_thread(needed_scales, scanned, self._zone, self._rows)
         async with self._engine.connect() as conn:
             done = _finished(await MigrationLedger(conn).list_files())
@@ -124,7 +121,7 @@ class DataMigrationManager:
                 PlannedScales(symbol, what, await instruments.find(symbol)) for symbol, what in needed.items()
             ]
         overlaps = overlaps_of(files)
-        return MigrationPlan(self._folder, tuple(files), found.not_understood, tuple(scales), overlaps)
+        return MigrationPlan(self._folder, tuple(files), refused, tuple(scales), overlaps)
 
     async def register_instruments(self) -> None:
         """Register the instruments of the folder that are not, with the scales that their files need; may be repeated.
@@ -133,8 +130,8 @@ class DataMigrationManager:
             InvalidInputError: there is no such folder.
             DatabaseError: the server refuses, or the connection is lost.
         """
-        found = await self.discover()
-        await self._register(await asyncio.to_thread(scan_all, found.files, self._zone, self._rows))
+        scanned, _ = await self._scan(await self.discover())
+        await self._register(scanned)
 
     async def migrate(self) -> MigrationReport:
         """Take what is not taken yet, and verify it; a file that fails is taken out again, and the others go on.
@@ -148,10 +145,9 @@ class DataMigrationManager:
         """
         async with alone(self._engine):
             await finish_undoing(self._engine)
-            found = await self.discover()
-            scanned = await asyncio.to_thread(scan_all, found.files, self._zone, self._rows)
+            scanned, refused = await self._scan(await self.discover())
             run, waiting = await self._open(scanned)
-            report = MigrationReport(self._folder, run, found.not_understood)
+            report = MigrationReport(self._folder, run, refused)
             if run is None:
                 return report
             await self._register(waiting)
@@ -192,10 +188,14 @@ class DataMigrationManager:
                 report.files.append(FileReport(file, None, {}, "its file is gone"))
                 continue
             with TemporaryDirectory(prefix="datalayer-") as folder:
-                source = await self._source(by_name[file.path], file, Path(folder))
-                if unchanged_only and source.scan.sha256 != file.sha256:
+                try:
+                    source = await self._source(by_name[file.path], file, Path(folder))
+                    if unchanged_only and source.scan.sha256 != file.sha256:
+                        continue
+                    verification = await self._verify_migration(source, meter)
+                except UNREADABLE_FILE as exc:
+                    report.files.append(FileReport(file, None, {}, f"cannot be read: {one_line(exc)}"))
                     continue
-                verification = await self._verify_migration(source, meter)
             report.files.append(FileReport(file, verification, await self._counts(file)))
         report.aggregates = await check_migrated(self._engine, [file.noted for file in report.files])
         return report
@@ -288,8 +288,8 @@ class DataMigrationManager:
                 )
             except _OF_THE_FILE as exc:
                 noted = await self._note(run, found, scan)
-                await undo_file(self._engine, noted, "failed", str(exc))
-                return FileReport(noted, None, {}, str(exc))
+                await undo_file(self._engine, noted, "failed", one_line(exc))
+                return FileReport(noted, None, {}, one_line(exc))
             noted = await self._note(run, copied, held)
             return await self._take_snapshot(Source(copied, held, noted, self._zone), meter)
 
@@ -300,15 +300,21 @@ class DataMigrationManager:
             await self._set_state(noted, "migrated")
             verification = await self._verify_migration(source, meter)
         except _OF_THE_FILE as exc:
-            return FileReport(
-                noted, None, {}, f"{exc}; {await undo_file(self._engine, noted, 'failed', str(exc))}"
-            )
+            undone = await undo_file(self._engine, noted, "failed", one_line(exc))
+            return FileReport(noted, None, {}, f"{one_line(exc)}; {undone}")
         if verification.is_right:
             await self._set_state(noted, "verified")
             return FileReport(noted, verification, await self._counts(noted))
         reason = verification.findings[0]
         undone = await undo_file(self._engine, noted, "failed", reason)
         return FileReport(noted, verification, {}, f"{reason}; {undone}")
+
+    async def _scan(
+        self, found: Discovery
+    ) -> tuple[list[tuple[FoundFile, FileScan]], tuple[NotUnderstood, ...]]:
+        """Return what can be migrated, and everything else."""
+        scanned, refused = await asyncio.to_thread(scan_all, found.files, self._zone, self._rows)
+        return scanned, (*found.not_understood, *refused)
 
     async def _note(self, run: LedgerRun, found: FoundFile, scan: FileScan) -> LedgerFile:
         """Return what the ledger says of a file, so that it goes on where it stood; a changed one begins anew."""

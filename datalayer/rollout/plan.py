@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from datalayer.db.driver_errors import driver_errors_translated
+from datalayer.rollout.discovery import UNREADABLE_FILE, NotUnderstood, one_line
 from datalayer.rollout.record_kinds import KINDS
 from datalayer.rollout.scale_scan import NeededScales
 from datalayer.rollout.source_file import read_pieces, scan_file
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datalayer.domain.instrument import Instrument
-    from datalayer.rollout.discovery import FoundFile, NotUnderstood
+    from datalayer.rollout.discovery import FoundFile
     from datalayer.rollout.source_file import FileScan
 
 ROWS_PER_S: Final = 120_000
@@ -160,20 +161,30 @@ def overlaps_of(files: Sequence[PlannedFile]) -> tuple[tuple[str, str, datetime,
 
 def scan_all(
     files: Iterable[FoundFile], naive_zone: tzinfo, rows_per_piece: int
-) -> list[tuple[FoundFile, FileScan]]:
-    """Look at the times of files; returns them in the order of migration."""
-    return in_order([(found, scan_file(found, naive_zone, rows_per_piece)) for found in files])
+) -> tuple[list[tuple[FoundFile, FileScan]], tuple[NotUnderstood, ...]]:
+    """Look at the times of files; returns them in the order of migration, and those whose times cannot be read."""
+    scanned, refused = [], []
+    for found in files:
+        try:
+            scanned.append((found, scan_file(found, naive_zone, rows_per_piece)))
+        except UNREADABLE_FILE as exc:
+            refused.append(NotUnderstood(found.name, f"its times cannot be read: {one_line(exc)}"))
+    return in_order(scanned), tuple(refused)
 
 
 def needed_scales(
     scanned: Iterable[tuple[FoundFile, FileScan]], naive_zone: tzinfo, rows_per_piece: int
 ) -> dict[str, NeededScales]:
-    """Read files, and return by symbol which scales they need."""
+    """Read files, and return by symbol which scales they need; a damaged file needs none, it will not be taken."""
     needed: dict[str, NeededScales] = {}
     for found, scan in scanned:
-        scales = needed.setdefault(found.named.symbol, NeededScales())
-        for _, raw in read_pieces(found, scan, set(range(scan.pieces)), naive_zone, rows_per_piece):
-            scales.add(KINDS[found.named.kind], raw)
+        scales = NeededScales()
+        try:
+            for _, raw in read_pieces(found, scan, set(range(scan.pieces)), naive_zone, rows_per_piece):
+                scales.add(KINDS[found.named.kind], raw)
+        except UNREADABLE_FILE:
+            continue
+        needed.setdefault(found.named.symbol, NeededScales()).join(scales)
     return needed
 
 

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from datalayer.rollout.migration_report import FileReport, MigrationReport
 
 _COMPARED: Final = ("equal", "kept", "forming", "repeated", "rejected", "missing", "altered")
+_BAD: Final = ("missing", "altered")
 _STYLE: Final = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; color: #1d2329; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; color: #1d2329;
+  overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } .wide svg { min-width: 46rem; } .wide table { min-width: 58rem; overflow-wrap: normal; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; } th, td { padding: .3rem .5rem; text-align: right; }
-th { border-bottom: 2px solid #c9d0d6; } td { border-bottom: 1px solid #e5e9ec; } th:first-child, td:first-child { text-align: left; }
-.right { color: #2f8f5b; font-weight: 600; } .wrong { color: #c8354a; font-weight: 600; } li { margin: .2rem 0; }
+th { border-bottom: 2px solid #c9d0d6; } td { border-bottom: 1px solid #e5e9ec; } tfoot td { border-top: 2px solid #c9d0d6; }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; } .name { overflow-wrap: anywhere; } .series { white-space: nowrap; }
+.right { color: #2f8f5b; font-weight: 600; } .wrong { color: #c8354a; font-weight: 600; } .none { color: #a3acb5; }
+li { margin: .2rem 0; } li.wrong { font-weight: 400; }
 """
 
 
@@ -57,11 +62,15 @@ def report_facts(report: MigrationReport) -> dict[str, Any]:
 def markdown(report: MigrationReport) -> str:
     """Return the report as Markdown."""
     facts = report_facts(report)
-    verdict = "every row is accounted for" if report.is_right else "**not right, see below**"
+    verdict = _verdict(report) if report.is_right else f"**{_verdict(report)}**"
+    intro = (
+        f"{verdict} `{facts['folder']}`: {facts['rows']:,} rows of {len(facts['files'])} files; rows that were stored with "
+        f"other values before: {facts['on_conflict']}."
+    )
     lines = [
         f"# Migration run {facts['run']}",
         "",
-        f"`{facts['folder']}`, stored rows: {facts['on_conflict']}. {facts['rows']:,} rows: {verdict}.",
+        intro,
         "",
         f"| file | series | rows | {' | '.join(_COMPARED)} | candles the file lacks | |",
         f"|---|---|{'---:|' * (len(_COMPARED) + 2)}---|",
@@ -79,8 +88,24 @@ def markdown(report: MigrationReport) -> str:
         lines.append(
             f"- {check['name']}: {check['buckets']:,} buckets recomputed, {check['different']:,} different"
         )
-    lines += [f"- not understood: `{r['file']}`: {r['reason']}" for r in facts["not_understood"]]
+    lines += [f"- passed over: `{r['file']}`: {r['reason']}" for r in facts["not_understood"]]
     return "\n".join(lines) + "\n"
+
+
+def summary(report: MigrationReport) -> Iterator[str]:
+    """Yield the report in lines for a terminal: what is not zero, and what is wrong."""
+    facts = report_facts(report)
+    yield f"run {facts['run']}: {facts['rows']:,} rows of {len(facts['files'])} files. {_verdict(report)}"
+    for file in facts["files"]:
+        counts = ", ".join(f"{file[name]:,} {name}" for name in _COMPARED if file[name])
+        lacks = f"; the file lacks {file['gaps']:,} candles" if file["gaps"] else ""
+        yield f"{'right' if file['is_right'] else 'WRONG'}  {file['file']}"
+        yield f"       {file['series']}, {file['rows']:,} rows: {counts or 'not compared'}{lacks}"
+    yield from (f"wrong: {finding}" for finding in _findings(facts))
+    for check in facts["aggregates"]:
+        if check["different"]:
+            yield f"wrong: {check['name']}: {check['different']:,} of {check['buckets']:,} buckets differ"
+    yield from (f"passed over: {refused['file']}: {refused['reason']}" for refused in facts["not_understood"])
 
 
 def html(report: MigrationReport, strips: Sequence[Strip]) -> str:
@@ -90,30 +115,29 @@ def html(report: MigrationReport, strips: Sequence[Strip]) -> str:
         f"<th>{escape(name)}</th>" for name in ("file", "series", "rows", *_COMPARED, "file lacks", "")
     )
     rows = "".join(_html_row(file) for file in facts["files"])
-    notes = [
-        *(("wrong", finding) for finding in _findings(facts)),
-        *(
-            (
-                "wrong" if c["different"] else "",
-                f"{c['name']}: {c['buckets']:,} buckets, {c['different']:,} different",
-            )
-            for c in facts["aggregates"]
-        ),
-        *(("", f"not understood: {r['file']}: {r['reason']}") for r in facts["not_understood"]),
-    ]
-    listed = "".join(f'<li class="{kind}">{escape(note)}</li>' for kind, note in notes)
-    verdict = (
-        '<p class="right">Every row is accounted for.</p>'
-        if report.is_right
-        else '<p class="wrong">Not everything is right.</p>'
+    total = _html_numbers(
+        {"rows": facts["rows"], "gaps": sum(f["gaps"] for f in facts["files"])} | facts["compared"]
     )
+    aggregates = [
+        (
+            "wrong" if c["different"] else "",
+            f"{c['name']}: {c['buckets']:,} buckets, {c['different']:,} different",
+        )
+        for c in facts["aggregates"]
+    ]
+    passed_over = [("", f"{refused['file']}: {refused['reason']}") for refused in facts["not_understood"]]
+    kind = "right" if report.is_right else "wrong"
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Migration run {facts["run"]}</title>'
-        f"<style>{_STYLE}</style><h1>Migration run {facts['run']}</h1>{verdict}"
-        f"<p>{escape(facts['folder'])}: {facts['rows']:,} rows of {len(facts['files'])} files; stored rows: "
-        f"{facts['on_conflict']}.</p><h2>Coverage</h2>{coverage_svg(strips) if strips else '<p>No candles.</p>'}"
-        f"<h2>Files</h2><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<h2>Findings</h2><ul>{listed}</ul></html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Migration run {facts['run']}</title><style>{_STYLE}</style><h1>Migration run {facts['run']}</h1>"
+        f'<p class="{kind}">{escape(_verdict(report))}</p>'
+        f"<p>{escape(facts['folder'])}: {facts['rows']:,} rows of {len(facts['files'])} files; rows that were stored with "
+        f"other values before: {facts['on_conflict']}.</p>"
+        f'<h2>Coverage</h2><div class="wide">{coverage_svg(strips) if strips else "<p>No candles.</p>"}</div>'
+        f'<h2>Files</h2><div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>'
+        f"<tfoot><tr><td>total</td><td></td>{total}<td></td></tr></tfoot></table></div>"
+        f"{_listed('Findings', [('wrong', finding) for finding in _findings(facts)])}"
+        f"{_listed('Aggregates, recomputed', aggregates)}{_listed('Passed over', passed_over)}</html>\n"
     )
 
 
@@ -203,15 +227,38 @@ def _totals(report: MigrationReport) -> Counter[str]:
 
 def _findings(facts: dict[str, Any]) -> Iterator[str]:
     for file in facts["files"]:
-        if file["failure"]:
-            yield f"{file['file']}: {file['failure']}"
-        yield from (f"{file['file']}: {finding}" for finding in file["findings"])
+        failure = file["failure"] or ""
+        said = [failure] if failure else []
+        said += [finding for finding in file["findings"] if not failure.startswith(finding)]
+        yield from (f"{file['file']}: {text}" for text in said)
+
+
+def _verdict(report: MigrationReport) -> str:
+    said = "Every row is accounted for" if report.is_right else "Not everything is right, see the findings"
+    if count := len(report.not_understood):
+        said += f"; {count} files were passed over, see the end"
+    return f"{said}."
+
+
+def _listed(title: str, notes: Sequence[tuple[str, str]]) -> str:
+    listed = "".join(f'<li class="{kind}">{escape(note)}</li>' for kind, note in notes)
+    return f"<h2>{title}</h2><ul>{listed}</ul>" if notes else ""
 
 
 def _html_row(file: dict[str, Any]) -> str:
-    numbers = "".join(f"<td>{file[name]:,}</td>" for name in ("rows", *_COMPARED, "gaps"))
     verdict = '<td class="right">right</td>' if file["is_right"] else '<td class="wrong">wrong</td>'
-    return f"<tr><td>{escape(file['file'])}</td><td>{escape(file['series'])}</td>{numbers}{verdict}</tr>"
+    names = f'<td class="name">{escape(file["file"])}</td><td class="series">{escape(file["series"])}</td>'
+    return f"<tr>{names}{_html_numbers(file)}{verdict}</tr>"
+
+
+def _html_numbers(values: dict[str, Any]) -> str:
+    cells = []
+    for name in ("rows", *_COMPARED, "gaps"):
+        kind = "" if values[name] else "none"
+        if values[name] and name in _BAD:
+            kind = "wrong"
+        cells.append(f'<td class="{kind}">{values[name]:,}</td>')
+    return "".join(cells)
 
 
 def _text(moment: datetime | None) -> str | None:

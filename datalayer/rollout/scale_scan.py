@@ -40,6 +40,11 @@ class NeededScales:
         for name in kind.sizes & raw.keys():
             self.size = max(self.size, self._digits(raw[name]))
 
+    def join(self, other: NeededScales) -> None:
+        """Add what another one has found."""
+        self.price, self.size = max(self.price, other.price), max(self.size, other.size)
+        self.unfit += other.unfit
+
     @property
     def scales(self) -> Scales:
         """As scales."""

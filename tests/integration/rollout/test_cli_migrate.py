@@ -47,14 +47,15 @@ def test_from_the_plan_to_the_archive_and_back_out(cli: CliRunner, tmp_path: Pat
     assert len(call(cli, "list").splitlines()) == 1
 
     report = call(cli, "run", str(cache), "--report", str(tmp_path / "reports"))
-    assert "500 rows: every row is accounted for" in report
-    found = re.search(r"Migration run (\d+)", report)
+    assert "Every row is accounted for; 1 files were passed over" in report
+    assert "500 rows of 1 files" in report
+    found = re.search(r"run (\d+):", report)
     assert found is not None
     run = found[1]
     assert {file.suffix for file in (tmp_path / "reports").iterdir()} == {".json", ".md", ".html"}
     assert "nothing to do" in call(cli, "run", str(cache))
     assert "done" in call(cli, "list")
-    assert "every row is accounted for" in call(cli, "verify", run)
+    assert "Every row is accounted for" in call(cli, "verify", run)
 
     manifest = call(cli, "archive", run, "--to", str(tmp_path / "archive")).removeprefix("archived: ").strip()
     assert not path.exists()
