@@ -34,6 +34,10 @@ Folder = Annotated[Path, typer.Argument(help="The cache folder.", exists=True, f
 Archive = Annotated[Path | None, typer.Option(help="Where files go in the last phase.")]
 Reads = Annotated[int, typer.Option(min=0, help="Reads that have to be compared in phases 3 and 4.")]
 
+Accepted = Annotated[
+    bool, typer.Option("--accept-rejected", help="Rows in quarantine are no reason to refuse.")
+]
+
 
 @app.command()
 def status(folder: Folder) -> None:
@@ -50,9 +54,17 @@ def advance(
     archive: Archive = None,
     min_shadow_reads: Reads = MIN_SHADOW_READS,
     naive_zone: NaiveZone = "UTC",
+    accept_rejected: Accepted = False,
 ) -> None:
     """Enter the next phase, if its conditions hold; else say what is missing."""
-    found = _run(folder, Rollout.advance, archive=archive, min_reads=min_shadow_reads, naive_zone=naive_zone)
+    found = _run(
+        folder,
+        Rollout.advance,
+        archive=archive,
+        min_reads=min_shadow_reads,
+        naive_zone=naive_zone,
+        accept_rejected=accept_rejected,
+    )
     typer.echo(f"now in phase {found.label}")
 
 
@@ -69,6 +81,7 @@ def _run(
     archive: Path | None = None,
     min_reads: int = MIN_SHADOW_READS,
     naive_zone: str = "UTC",
+    accept_rejected: bool = False,
 ) -> Any:
     settings, zone = database_settings(), zone_of(naive_zone)
 
@@ -77,7 +90,14 @@ def _run(
             manager = DataMigrationManager(database, folder, naive_zone=zone)
             parquet = ParquetCandles(folder, naive_zone=zone)
             return await action(
-                Rollout(database, manager, parquet, archive=archive, min_shadow_reads=min_reads)
+                Rollout(
+                    database,
+                    manager,
+                    parquet,
+                    archive=archive,
+                    min_shadow_reads=min_reads,
+                    accept_rejected=accept_rejected,
+                )
             )
 
     try:

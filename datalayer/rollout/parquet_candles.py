@@ -161,7 +161,11 @@ class ParquetCandles:
             if (known := self._remembered.get(found.path)) is not None and known[0] == stamp:
                 self._remembered.move_to_end(found.path)
                 return known[1]
-        raw = found.layout.raw(pq.read_table(found.path, columns=found.layout.needed), self._zone)
+        try:
+            raw = found.layout.raw(pq.read_table(found.path, columns=found.layout.needed), self._zone)
+        except InvalidInputError as exc:
+            msg = f"{found.name}: {exc.hint}"
+            raise OSError(msg) from exc
         frame = _shaped(
             pd.DataFrame({name: raw[name] for name in raw if name != "ts"}, index=_index(raw["ts"]))
         )

@@ -54,7 +54,7 @@ _VENUE: Final = r"(?:[a-z]+_)*"
 _PAIR: Final = r"(?P<symbol>[A-Z0-9]+(?:-[A-Z0-9]+)?)"
 _ANY_PAIR: Final = r"(?P<symbol>[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)?)"
 _LENGTH: Final = r"(?P<timeframe>\d{1,5}(?:s|m|min|h|H|d|D))"
-_REST: Final = r"(?:[_-][A-Za-z0-9_-]*)?\.parquet"
+_REST: Final = r"(?:[_-][A-Za-z0-9_-]*)?\.(?i:parquet)"
 _BOOKS: Final = r"(?:order_?books?|depth)"
 
 DEFAULT_PATTERNS: Final = (

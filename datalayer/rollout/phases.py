@@ -17,6 +17,7 @@ from datalayer.rollout.ledger import MigrationLedger
 from datalayer.rollout.migration_lock import alone
 from datalayer.rollout.parquet_candles import VALUES, same_rows
 from datalayer.rollout.phase_state import EnteredPhase, Phase, RolloutState
+from datalayer.rollout.refused_rows import without_refused
 from datalayer.rollout.repair import repair_parquet
 from datalayer.rollout.switched_candles import SETTLE_S
 
@@ -62,6 +63,7 @@ class Rollout:
         archive: where files go in the last phase.
         min_shadow_reads: reads that have to be compared in phases 3 and 4, all without a difference.
         settle_s: candles that closed less than so many seconds ago may have reached one side only.
+        accept_rejected: rows of files that are in quarantine are no reason to refuse phases 4 and 6.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class Rollout:
         archive: Path | None = None,
         min_shadow_reads: int = MIN_SHADOW_READS,
         settle_s: float = SETTLE_S,
+        accept_rejected: bool = False,
     ) -> None:
         self._engine = database.engine if isinstance(database, DatabaseConnectionManager) else database
         self._manager = manager
         self._parquet = parquet
         self._archive = archive
         self._min_reads = min_shadow_reads
+        self._accept_rejected = accept_rejected
         self._settle = timedelta(seconds=settle_s)
 
     async def status(self) -> RolloutStatus:
@@ -209,11 +213,12 @@ class Rollout:
         parquet = await asyncio.to_thread(
             self._parquet.query_ohlcv_data, symbol, timeframe, start=start, end=settled, live_only=True
         )
-        if await InstrumentRepository(conn).find(symbol) is None:
+        if (instrument := await InstrumentRepository(conn).find(symbol)) is None:
             return len(parquet), len(parquet), "its instrument is not registered"
         stored = await CandleRepository(conn).query_ohlcv_data(
             symbol, timeframe, start=start, end=settled, source="stored"
         )
+        parquet = without_refused(parquet, stored, instrument, timeframe, datetime.now(UTC))
         return same_rows(parquet, stored[[*VALUES, "trade_count"]])
 
     async def _history_is_taken(self) -> AsyncIterator[str]:
@@ -244,6 +249,11 @@ class Rollout:
                 if not file.is_right:
                     findings = file.verification.findings if file.verification else []
                     yield f"{file.noted.path}: {file.failure or findings[0]}"
+                elif file.verification and file.verification.rejected and not self._accept_rejected:
+                    yield (
+                        f"{file.noted.path}: {file.verification.rejected} rows are in quarantine, and will not be read; look at "
+                        "them by `datalayer rejects list`, then give --accept-rejected"
+                    )
             for check in each.aggregates:
                 if check.different:
                     yield f"{check.name}: {check.different} of {check.buckets} buckets differ"

@@ -201,6 +201,11 @@ def _line(file: PlannedFile) -> str:
         *(["not in order"] if not scan.is_ordered else []),
         *([f"{scan.repeats:,} times repeated"] if scan.repeats and named.kind != "trade" else []),
         *([f"{scan.missing:,} candles missing"] if scan.missing else []),
+        *(
+            [f"32-bit floats of seven digits in {' '.join(narrow)}"]
+            if (narrow := file.found.layout.narrow)
+            else []
+        ),
     ]
     span = "no time" if scan.first is None else f"{scan.first:%F %T} to {scan.last:%F %T}"
     text = f"  {file.found.name}: {named.symbol} {label}, {scan.rows:,} rows, {span}, {scan.spelling}"

@@ -50,10 +50,12 @@ class SourceLayout:
     Attributes:
         time: name of the column of times.
         columns: names in the file, by ours.
+        narrow: those of them that are 32-bit floats, which hold seven digits and no more.
     """
 
     time: str
     columns: Mapping[str, str]
+    narrow: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, schema: pa.Schema, kind: Kind) -> SourceLayout:
@@ -62,7 +64,9 @@ class SourceLayout:
         Raises:
             InvalidInputError: a column is missing; names those that are there.
         """
-        there = {name.lower(): name for name in schema.names}
+        there: dict[str, str] = {}
+        for name in schema.names:
+            there.setdefault(name.lower(), name)
         columns = {
             ours: there[found]
             for ours, names in _NAMES[kind].items()
@@ -70,6 +74,7 @@ class SourceLayout:
         }
         missing = [name for name in _NAMES[kind] if name not in columns and name not in _OPTIONAL]
         time = _time_column(schema, there)
+        _refuse_twins(schema, [*columns.values(), *([] if time is None else [time])])
         if time is None:
             missing.insert(0, "timestamp")
         if time is None or missing:
@@ -78,7 +83,8 @@ class SourceLayout:
         if kind == "trade" and pa.types.is_null(schema.field(columns["trade_id"]).type):
             hint = "has no trade ids, without which equal trades cannot be told apart; they are not guessed"
             raise InvalidInputError("trade_id", None, hint)
-        return cls(time, columns)
+        narrow = [name for name in columns.values() if pa.types.is_float32(schema.field(name).type)]
+        return cls(time, columns, tuple(narrow))
 
     @property
     def needed(self) -> list[str]:
@@ -93,6 +99,15 @@ class SourceLayout:
         return columns
 
 
+def _refuse_twins(schema: pa.Schema, used: list[str]) -> None:
+    """Refuse columns that differ in case only, one of which is needed: which one is meant is not guessed."""
+    for name in used:
+        twins = [other for other in schema.names if other.lower() == name.lower()]
+        if len(twins) > 1:
+            hint = f"has columns {' and '.join(twins)}; leave the one that is meant"
+            raise InvalidInputError("columns", twins, hint)
+
+
 def _time_column(schema: pa.Schema, there: Mapping[str, str]) -> str | None:
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     kept = [name for name in index if isinstance(name, str) and name in schema.names]
@@ -104,6 +119,9 @@ def _time_column(schema: pa.Schema, there: Mapping[str, str]) -> str | None:
 def _values(column: Any) -> Any:
     if pa.types.is_nested(column.type):
         return column.combine_chunks().to_numpy(zero_copy_only=False)
+    if pa.types.is_float32(column.type):
+        # The shortest decimal that is this float: 0.1 as it was written, and not 0.10000000149 as a double has it.
+        return column.cast(pa.string()).cast(pa.float64()).to_numpy()
     if pa.types.is_integer(column.type) and column.null_count:
         return column.to_pandas(types_mapper=lambda _: pd.Int64Dtype()).array
     return column.to_numpy()

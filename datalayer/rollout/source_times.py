@@ -38,8 +38,8 @@ def utc_times(values: Any, naive_zone: tzinfo) -> pd.DatetimeIndex:
     """Return times as an aware index in UTC.
 
     Args:
-        values: timestamps, or integers or floats since 1970 in s, ms, µs or ns, told apart value by value.
-        naive_zone: what timezone naive timestamps are in.
+        values: timestamps, dates (their beginning), or integers or floats since 1970 in s, ms, µs or ns, told apart value by value.
+        naive_zone: what timezone naive timestamps and dates are in.
 
     Returns:
         An index of microseconds, or of nanoseconds where the file has those; NaT where there is no time.
@@ -48,6 +48,8 @@ def utc_times(values: Any, naive_zone: tzinfo) -> pd.DatetimeIndex:
         InvalidInputError: a column of another type, or a naive time that its timezone has twice or never.
     """
     kind = values.type
+    if pa.types.is_date(kind):
+        return _of_timestamps(values.cast(pa.timestamp("ms")), pa.timestamp("ms"), naive_zone)
     if pa.types.is_timestamp(kind):
         return _of_timestamps(values, kind, naive_zone)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):

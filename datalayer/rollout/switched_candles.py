@@ -15,6 +15,7 @@ from datalayer.ingestion.unit_of_work import UnitOfWork
 from datalayer.rollout.parquet_candles import VALUES, same_rows
 from datalayer.rollout.phase_state import RolloutState
 from datalayer.rollout.phase_watch import PhaseWatch
+from datalayer.rollout.refused_rows import without_refused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ class SwitchedCandles:
 
     Up to phase 3 they come from Parquet, from phase 4 on from the database. In phases 3 and 4 the other side is read too, and
     compared; what differs is logged and noted for `datalayer rollout advance`. The caller gets the side of the phase all the same,
-    and a failure of the other side is noted as a difference. While the database is away the phase stays what it was: reads from
+    and a failure of the other side is noted as a difference; a row that the rules refuse is none. While the database is away the phase stays what it was: reads from
     Parquet go on.
 
     Args:
@@ -109,7 +110,7 @@ class SwitchedCandles:
                 await self._note(name, length, (len(found), len(found), f"the other side failed: {exc}"))
             else:
                 pair = (other, found) if phase.reads_database else (found, other)
-                await self._note(name, length, self._compared(*pair, length, limited=limit is not None))
+                await self._note(name, length, await self._compared(*pair, asked))
         return found
 
     async def _from_parquet(self, asked: _Asked) -> pd.DataFrame:
@@ -134,13 +135,18 @@ class SwitchedCandles:
             )
         return frame[COLUMNS]
 
-    def _compared(
-        self, parquet: pd.DataFrame, stored: pd.DataFrame, length: Timeframe, *, limited: bool
+    async def _compared(
+        self, parquet: pd.DataFrame, stored: pd.DataFrame, asked: _Asked
     ) -> tuple[int, int, str | None]:
         """Compare what has settled; of the last so many, a candle that one side has not yet shifts the beginning."""
-        settled = datetime.now(UTC) - self._settle - length.length
+        now = datetime.now(UTC)
+        if not parquet.index.equals(stored.index):
+            async with UnitOfWork(self._database) as uow:
+                instrument = await uow.instruments.find(asked.symbol)
+            parquet = without_refused(parquet, stored, instrument, asked.length, now)
+        settled = now - self._settle - asked.length.length
         one, other = (frame[frame.index <= settled] for frame in (parquet, stored))
-        if limited and len(one) and len(other):
+        if asked.limit is not None and len(one) and len(other):
             first = max(one.index[0], other.index[0])
             one, other = one[one.index >= first], other[other.index >= first]
         return same_rows(one, other)

@@ -407,6 +407,18 @@ async def test_a_live_writer_in_the_same_range_loses_nothing(engine: AsyncEngine
     assert_same(await stored(engine), expected)
 
 
+@pytest.mark.native
+async def test_of_two_migrations_at_once_one_is_refused(engine: AsyncEngine, tmp_path: Path) -> None:
+    write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(0, 3_000))
+    both = await asyncio.gather(
+        *(manager(engine, tmp_path).migrate() for _ in range(2)), return_exceptions=True
+    )
+    refused = [result for result in both if isinstance(result, InvalidInputError)]
+    assert len(refused) == 1
+    assert "another migration is at work" in str(refused[0])
+    assert len(await everything(engine)) == 3_000
+
+
 async def test_a_second_manager_or_another_policy_is_refused(engine: AsyncEngine, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="keep, prefer_file or fail"):
         manager(engine, tmp_path, on_conflict="maybe")
@@ -422,3 +434,24 @@ async def test_times_of_the_future_are_no_history(engine: AsyncEngine, tmp_path:
     report = await manager(engine, tmp_path).migrate()
     assert totals(report)["forming"] == 1
     assert len(await stored(engine)) == 99
+
+
+async def test_files_that_cannot_be_read_stop_no_other(engine: AsyncEngine, tmp_path: Path) -> None:
+    candles = real_candles(0, 2_000)
+    write_file(tmp_path / "ETHUSDT_1m.parquet", candles.iloc[:500])
+    for symbol, at in (("XRPUSDT", 0.02), ("SOLUSDT", 0.75)):  # in the times, and in the values
+        path = write_file(tmp_path / f"{symbol}_1m.parquet", candles, row_group_size=500, compression="zstd")
+        data = bytearray(path.read_bytes())
+        middle = int(len(data) * at)
+        data[middle : middle + 1_000] = bytes(1_000)
+        path.write_bytes(data)
+    plan = await manager(engine, tmp_path).plan()
+    report = await manager(engine, tmp_path).migrate()
+    right = [file.noted.path for file in report.files if file.is_right]
+    assert right == ["ETHUSDT_1m.parquet"]
+    told = {refused.name for refused in report.not_understood} | {
+        file.noted.path for file in report.files if file.failure
+    }
+    assert told == {"XRPUSDT_1m.parquet", "SOLUSDT_1m.parquet"}
+    assert plan.rows >= 500
+    assert len(await everything(engine)) == 500

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import text
 
+import datalayer.sync
 from datalayer import Candle, DataIngestionPipeline, Timeframe, UnitOfWork
 from datalayer.errors import RolloutRefusedError
 from datalayer.ingestion import IngestionSettings
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from datalayer import Settings
 
 SYMBOL = "BTC/USDT"
 READS = 5
@@ -245,3 +249,41 @@ async def test_what_a_killed_writer_did_not_bring_to_parquet_comes_from_the_data
     assert began is not None
     live = market.parquet.query_ohlcv_data(SYMBOL, "1s", live_only=True)
     assert set(live.index) == {ts for ts in market.sent if ts >= began.replace(microsecond=0)}
+
+
+async def test_a_row_in_quarantine_is_no_difference_but_has_to_be_accepted(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    broken = real_candles(0, 200)
+    broken.iloc[100, broken.columns.get_loc("high")] = 1.0  # type: ignore[index]
+    write_file(tmp_path / "BTCUSDT_1m.parquet", broken)
+    manager, parquet = DataMigrationManager(engine, tmp_path), ParquetCandles(tmp_path)
+    await manager.migrate()
+    async with UnitOfWork(engine) as uow:
+        await RolloutState(uow.connection).enter(Phase.VERIFY, "test", before=Phase.PARQUET)
+        await uow.commit()
+    assert len(await SwitchedCandles(engine, parquet).query_ohlcv_data(SYMBOL, "1m")) == 200
+    rollout = Rollout(engine, manager, parquet, min_shadow_reads=1)
+    assert (await rollout.status()).shadow.different == 0
+    waits = "no candle has reached both sides"
+    missing = await rollout.missing()
+    (refused,) = [text for text in missing if waits not in text]
+    assert "1 rows are in quarantine" in refused
+    assert "--accept-rejected" in refused
+    accepted = Rollout(engine, manager, parquet, min_shadow_reads=1, accept_rejected=True)
+    assert all(waits in text for text in await accepted.missing())
+
+
+async def test_of_two_who_change_the_phase_at_once_one_is_refused(market: Market) -> None:
+    both = await asyncio.gather(*(rollout_of(market).advance() for _ in range(2)), return_exceptions=True)
+    assert sum(result is Phase.DUAL_WRITE for result in both) == 1
+    assert sum(isinstance(result, RolloutRefusedError) for result in both) == 1
+    assert len((await rollout_of(market).status()).history) == 1
+
+
+def test_a_blocking_provider_reads_the_side_of_the_phase(settings: Settings, tmp_path: Path) -> None:
+    write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(0, 200))
+    with datalayer.sync.connect(settings=settings) as provider:
+        reader = SwitchedCandles(provider.asynchronous.database, ParquetCandles(tmp_path))
+        found = provider.run(reader.query_ohlcv_data(SYMBOL, "1m", limit=50))
+    assert np.array_equal(found[list(VALUES)], real_candles(150, 200))
