@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from contextlib import ExitStack
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from datalayer.rollout.coverage_picture import coverage_strip, coverage_svg
 from datalayer.rollout.ledger import COUNTS
+from datalayer.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,15 +171,11 @@ def _write(report: MigrationReport, strips: Sequence[Strip], folder: Path) -> li
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in texts]
-    partial = {path: path.with_name(f".{path.name}.partial") for path in paths}
-    try:
-        for path, content in zip(paths, texts.values(), strict=True):
-            partial[path].write_text(content, encoding="utf-8")
-        for path in paths:
-            partial[path].replace(path)
-    finally:
-        for left in partial.values():
-            left.unlink(missing_ok=True)
+    with ExitStack() as whole:  # all of them, or none
+        files = [whole.enter_context(whole_file(path)) for path in paths]
+        for file, content in zip(files, texts.values(), strict=True):
+            file.write(content.encode())
+            file.flush()
     return paths
 
 
