@@ -110,16 +110,15 @@ async def migrate_file(
 
     async def write_on() -> None:
         while not failures:
-            async with reading:
-                piece = await anext(pieces, None)
-            if piece is None:
-                return
             try:
+                async with reading:
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
                 await _RETRY(_write, engine, source, policy, piece, instrument)
+                on_rows(len(piece[1]["ts"]))
             except Exception as exc:  # noqa: BLE001 (raised below, once no other piece is under way)
                 failures.append(exc)
-            else:
-                on_rows(len(piece[1]["ts"]))
 
     try:
         await asyncio.gather(*(write_on() for _ in range(_WRITERS)))
