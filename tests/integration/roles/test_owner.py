@@ -15,9 +15,11 @@ from datalayer.cli import app
 from datalayer.db import migrations
 from datalayer.db.role_names import MIGRATE
 from datalayer.db.roles import create_roles, roles_script
-from datalayer.errors import ConfigurationError, MigrationError
+from datalayer.errors import ConfigurationError, DatabaseError, MigrationError
 from datalayer.repositories.rescale import widen_scales
+from datalayer.rollout.manager import DataMigrationManager
 from datalayer.timescale import compress_chunks
+from tests.cache_folders import real_candles, write_file
 from tests.integration.roles.conftest import needs_timescaledb
 from tests.own_cluster import needs_own_cluster
 from tests.refreshing import refresh
@@ -90,6 +92,21 @@ def run_psql(settings: Settings, folder: Path) -> None:
     script.write_text(roles_script("public"))
     url = settings.require_url().set(drivername="postgresql").render_as_string(hide_password=False)
     subprocess.run(["psql", "-v", "ON_ERROR_STOP=1", "--quiet", f"--file={script}", url], check=True)
+
+
+async def test_a_migration_from_parquet_is_taken_in_and_out_by_the_owner(
+    users: Users, tmp_path: Path
+) -> None:
+    write_file(tmp_path / "BTCUSDT_1m.parquet", real_candles(stop=300))
+    owner = DataMigrationManager(users[MIGRATE], tmp_path)
+    report = await owner.migrate()
+    assert report.is_right
+    assert report.run is not None
+    with pytest.raises(DatabaseError, match=MIGRATE) as refused:
+        await DataMigrationManager(users["feed"], tmp_path).rollback(report.run.id)
+    assert refused.value.sqlstate == "42501"
+    (undone,) = (await owner.rollback(report.run.id)).values()
+    assert undone.removed == 300
 
 
 def test_the_command_prints_the_script_and_refuses_the_embedded_database(users: Users) -> None:
