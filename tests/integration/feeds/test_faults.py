@@ -140,8 +140,8 @@ async def test_what_cannot_be_read_is_kept_and_stops_nothing(engine: AsyncEngine
         assert feed.statistics.connections[0].reconnects == 0
     async with UnitOfWork(engine) as uow:
         rejects = await uow.rejects.list_rejects(limit=100)
-    kept = sorted(str(reject.decoded().received, "utf-8") for reject in rejects)  # type: ignore[arg-type]
-    assert kept == sorted([*server.garbage, *server.garbage])
+    kept = [str(reject.decoded().received, "utf-8") for reject in rejects]  # type: ignore[arg-type]
+    assert sorted(kept) == sorted(server.garbage)  # quarantine keeps what is equal once
     await check_trades(engine, market, [], first_id=market.trades[0]["t"])
 
 
