@@ -101,8 +101,8 @@ class GapKeeper:
             await self._pipeline.flush()
             filled = hole.size - hole.remaining
             await self._stored(lambda uow: uow.feed_gaps.resolve(gap_id, state, filled))
-            self.counts[state] += state != "open"
-            self.counts["open"] -= state != "open"
+            self.counts["open"] -= 1
+            self.counts[state] += 1
         if block is not None and not hole.missing:
             block.is_complete = True
             self.rebuild_due(gap.symbol)

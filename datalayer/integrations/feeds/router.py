@@ -12,6 +12,7 @@ from datalayer.domain.trade import Trade
 from datalayer.errors import InvalidInputError
 from datalayer.ingestion import Ingested
 from datalayer.integrations.feeds.events import Heartbeat, Quote, Unknown
+from datalayer.integrations.feeds.exchange import Channel
 from datalayer.integrations.feeds.seconds import EPOCH
 from datalayer.integrations.feeds.sequence import Hole, Seen
 from datalayer.integrations.feeds.symbol_state import order_book
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from datalayer.integrations.feeds.exchange import Exchange, Stream
     from datalayer.integrations.feeds.gaps import GapKeeper
     from datalayer.integrations.feeds.rest import RestClient
-    from datalayer.integrations.feeds.seconds import Block
     from datalayer.integrations.feeds.settings import FeedSettings
     from datalayer.integrations.feeds.statistics import FaultLog
     from datalayer.integrations.feeds.symbol_state import SymbolState
@@ -92,8 +92,9 @@ class Router:
         """Note that a connection of some streams has ended: what is missing from now on is for that."""
         for stream in streams:
             state = self.states[stream.symbol]
-            series = state.trades if stream.timeframe is None else state.candles[stream.timeframe]
-            if series.cause == "sequence":
+            series = state.candles.get(stream.timeframe) if stream.timeframe is not None else None
+            series = state.trades if stream.channel is Channel.TRADES else series
+            if series is not None and series.cause == "sequence":
                 series.cause = "reconnect"
 
     async def book_changed(
@@ -122,31 +123,27 @@ class Router:
 
     async def _trade(self, trade: Trade, frame: str | bytes | None) -> None:
         state = self.states[trade.symbol]
-        ids, builder = state.trades, state.seconds
-        before, cause = ids.time, ids.cause
-        seen, hole = ids.see(trade.trade_id, trade.ts)
+        before, cause = state.trades.time, state.trades.cause
+        seen, hole = state.trades.see(trade.trade_id, trade.ts)
         if seen is Seen.REPEATED:
             self.faults.counts["repeated"] += 1
             return
         if seen is not Seen.NEXT and frame is not None:
             self.faults.note("late" if seen is Seen.MISSED else "restarted", trade)
+        if seen is Seen.NEXT and hole is not None:
+            self._open(trade.symbol, None, hole)
         candles: list[Candle] = []
-        if builder is not None:
+        if state.seconds is not None:
             if seen is Seen.NEXT and cause == "restart" and before is not None:
                 since = before - timedelta(seconds=self.settings.lookback_s)
-                builder.block(max(since, state.whole_from), trade.ts, is_complete=True)
-            block = builder.block(hole.start, hole.end) if seen is Seen.NEXT and hole is not None else None
-            candles = builder.take(trade, is_next=seen is Seen.NEXT)
-        else:
-            block = None
-        if seen is Seen.NEXT and hole is not None:
-            self._open(trade.symbol, "trades", None, hole, block)
+                state.seconds.block(max(since, state.whole_from), trade.ts, is_complete=True)
+            candles = state.seconds.take(trade, is_next=seen is Seen.NEXT)
         # The candles first: what a death in between leaves out is after the last stored trade, where the next start looks.
         await self.ingest_seconds(candles)
         outcome = await self._pipeline.ingest_trade(trade, received=frame)
         self._count("trades" if frame is not None else "backfilled_trades", outcome)
-        if outcome is Ingested.REJECTED and builder is not None:
-            builder.block(trade.ts, trade.ts, is_complete=True)
+        if outcome is Ingested.REJECTED and state.seconds is not None:
+            state.seconds.block(trade.ts, trade.ts, is_complete=True)
         await self._clock(trade.symbol, (trade.ts - EPOCH) // MICROSECOND)
 
     async def _candle(self, candle: Candle, frame: str | bytes | None) -> None:
@@ -162,7 +159,7 @@ class Router:
         if seen in (Seen.MISSED, Seen.REPEATED) and frame is not None:
             self.faults.counts["late" if seen is Seen.MISSED else "repeated"] += 1
         elif hole is not None and seen is not Seen.MISSED:
-            self._open(candle.symbol, "candles", candle.timeframe, hole, None)
+            self._open(candle.symbol, candle.timeframe, hole)
         outcome = await self._pipeline.ingest_ohlcv_candle(candle, received=frame)
         kind = "forming" if candle.is_forming else "candles"
         self._count(kind if frame is not None else "backfilled_candles", outcome)
@@ -173,8 +170,7 @@ class Router:
         if event.last_trade_id is not None and state.trades.last is not None:
             hole = state.trades.expect(event.last_trade_id + 1, time)
             if hole is not None:
-                block = None if state.seconds is None else state.seconds.block(hole.start, hole.end)
-                self._open(event.symbol, "trades", None, hole, block)
+                self._open(event.symbol, None, hole)
         await self._clock(event.symbol, event.time_us)
 
     async def _clock(self, symbol: str, time_us: int) -> None:
@@ -186,14 +182,16 @@ class Router:
         await self.ingest_seconds(builder.advance((time_us - grace_us) // _SECOND_US))
         self.gaps.rebuild_due(symbol)
 
-    def _open(
-        self, symbol: str, kind: SeriesKind, timeframe: Timeframe | None, hole: Hole, block: Block | None
-    ) -> None:
-        span, source = (hole.start, hole.end), self.exchange.name
+    def _open(self, symbol: str, timeframe: Timeframe | None, hole: Hole) -> None:
+        """Have a hole taken care of, in candles or (timeframe None) in trades."""
+        kind: SeriesKind = "trades" if timeframe is None else "candles"
+        span, source, block = (hole.start, hole.end), self.exchange.name, None
         ids: tuple[int | None, int | None] = hole.first, hole.last
         if timeframe is not None:
             length = timeframe.length
             span, ids = (EPOCH + hole.first * length, EPOCH + (hole.last + 1) * length), (None, None)
+        elif (builder := self.states[symbol].seconds) is not None:
+            block = builder.block(hole.start, hole.end)
         gap = FeedGap(symbol, kind, timeframe, *span, source, hole.cause, hole.size, *ids)
         self.gaps.open(gap, hole, block)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LOST = (OSError, TimeoutError, EOFError, websockets.WebSocketException, ExchangeError)
 """What ends a connection without being a fault of ours."""
 
+_LONGEST_FRAME = 2**26  # whole order books come over some sockets
+
 
 class Session:
     """Connects, subscribes, and hands over what comes until the connection ends; order books are its own.
@@ -79,7 +81,7 @@ class Session:
                 ping_timeout=self._settings.ping_every_s,
                 close_timeout=self._settings.connect_timeout_s,
                 max_queue=self._settings.queue_frames,
-                max_size=None,
+                max_size=_LONGEST_FRAME,
                 compression=None,
             ) as socket:
                 self._socket, self.connected_since = socket, datetime.now(UTC)
@@ -109,7 +111,7 @@ class Session:
                 await self._handle(event, frame)
         except InvalidInputError as exc:
             await self._router.keep(frame, "malformed", exc)
-        except (*LOST, IngestionClosedError):
+        except (ExchangeError, IngestionClosedError):
             raise
         except Exception as exc:  # noqa: BLE001 (whatever one message does, the next ones are read)
             await self._router.keep(frame, "failed", InvalidInputError("message", frame, repr(exc)))

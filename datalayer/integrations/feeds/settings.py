@@ -60,7 +60,7 @@ class FeedSettings:
     connection_age: float = 0.97
     handover_s: float = 30.0
     settle_s: float = 1.0
-    backfill_max_s: float = 86_400.0
+    backfill_max_s: float = 604_800.0
     backfill_attempts: int = 3
     backfill_retry_s: float = 60.0
     lookback_s: float = 3_600.0
