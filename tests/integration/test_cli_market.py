@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 
 from datalayer import InferenceDataFrame, OrderBookDataFrame, Timeframe, UnitOfWork
 from datalayer.cli import app
+from datalayer.domain.feed_gap import FeedGap
 from datalayer.errors import InvalidInputError, NoDataError
-from tests.integration.provider.feeding import store, trade
+from tests.integration.provider.feeding import SECOND, START, store, trade
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -67,6 +69,28 @@ def call(environment: dict[str, str], *arguments: str, exit_code: int = 0) -> st
 
 def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()[1:]]
+
+
+async def test_holes_of_feeds_are_listed(engine: AsyncEngine, environment: dict[str, str]) -> None:
+    gap = FeedGap("BTC/USDT", "trades", None, START, START + SECOND, "binance", "reconnect", 7, 11, 17)
+    async with UnitOfWork(engine) as uow:
+        await uow.feed_gaps.record(gap)
+        await uow.commit()
+    for arguments in ((), ("1s", *FROM_TO)):
+        code = MISSING if arguments else 0
+        shown = await asyncio.to_thread(call, environment, "coverage", "BTC/USDT", *arguments, exit_code=code)
+        assert [
+            "trades",
+            "-",
+            "2024-08-08",
+            "10:00:00",
+            "2024-08-08",
+            "10:00:01",
+            "7",
+            "0",
+            "open",
+            "reconnect",
+        ] in rows(shown)
 
 
 def test_tables(environment: dict[str, str]) -> None:

@@ -19,6 +19,12 @@ from datalayer.errors import InvalidInputError
 from datalayer.integrations.binance import messages
 from datalayer.integrations.binance.exchange_info import read_exchange_info
 from datalayer.integrations.binance.klines import Kline
+from datalayer.integrations.binance.rest_answers import (
+    AGGREGATE_KEYS,
+    TRADE_KEYS,
+    read_candles,
+    read_trades,
+)
 from datalayer.integrations.depth import BookRules, DepthDiff, DepthSnapshot, LocalOrderBook
 from datalayer.integrations.feeds.events import (
     BookUpdate,
@@ -31,7 +37,7 @@ from datalayer.integrations.feeds.events import (
 )
 from datalayer.integrations.feeds.exchange import Channel, Exchange, Limits, RestRequest, Stream
 from datalayer.integrations.feeds.seconds import EPOCH
-from datalayer.integrations.fields import E8, fault, read_boolean, read_e8, read_integer, read_time_us
+from datalayer.integrations.fields import E8, fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +50,6 @@ REST_URL: Final = "https://api.binance.com"
 
 _PER_REQUEST: Final = 1_000
 _STREAMS_PER_MESSAGE: Final = 200
-_KLINE_COLUMNS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +143,8 @@ class BinanceSpot(Exchange):
 
     def parse_trades(self, body: bytes, symbol: str) -> list[Trade]:
         """Return the trades, ascending by id."""
-        names = _TRADE_KEYS if self.trades == "trade" else _AGGREGATE_KEYS
-        return [_trade(row, symbol, names) for row in _rows(body)]
+        keys = TRADE_KEYS if self.trades == "trade" else AGGREGATE_KEYS
+        return read_trades(body, symbol, keys)
 
     def candles_request(
         self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime
@@ -156,7 +161,7 @@ class BinanceSpot(Exchange):
 
     def parse_candles(self, body: bytes, symbol: str, timeframe: Timeframe) -> list[Candle]:
         """Return the candles, ascending."""
-        return [_candle(row, symbol, timeframe) for row in _rows(body)]
+        return read_candles(body, symbol, timeframe)
 
     def instrument_request(self, symbol: str) -> RestRequest:
         """Return how to ask for the rules of a symbol."""
@@ -184,8 +189,6 @@ class BinanceSpot(Exchange):
         return f"{self.spell(stream.symbol).lower()}@{kinds[stream.channel]}"
 
 
-_TRADE_KEYS: Final = {"id": "id", "time": "time", "price": "price", "size": "qty", "maker": "isBuyerMaker"}
-_AGGREGATE_KEYS: Final = {"id": "a", "time": "T", "price": "p", "size": "q", "maker": "m"}
 _DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 
 
@@ -234,42 +237,6 @@ def _made_candle(symbol: str, kline: Kline) -> FeedEvent:
         kline.trade_count,
         is_forming=not kline.is_closed,
     )
-
-
-def _trade(row: Any, symbol: str, keys: Mapping[str, str]) -> Trade:
-    if not isinstance(row, dict):
-        raise fault("trade", row, "must be an object")
-    return Trade(
-        symbol,
-        EPOCH + timedelta(microseconds=read_time_us(row, keys["time"], "time")),
-        read_integer(row, keys["id"], "trade_id"),
-        read_e8(row, keys["price"], "price", positive=True) / E8,
-        read_e8(row, keys["size"], "size", positive=True) / E8,
-        Side.SELL if read_boolean(row, keys["maker"], "buyer_is_maker") else Side.BUY,
-    )
-
-
-def _candle(row: Any, symbol: str, timeframe: Timeframe) -> Candle:
-    if not isinstance(row, list) or len(row) < _KLINE_COLUMNS:
-        raise fault("kline", row, f"must be a list of at least {_KLINE_COLUMNS} values")
-    named = dict(zip(("ts", "open", "high", "low", "close", "volume"), row, strict=False)) | {"count": row[8]}
-    opened, high, low, close = (
-        read_e8(named, name, name, positive=True) / E8 for name in ("open", "high", "low", "close")
-    )
-    ts = EPOCH + timedelta(microseconds=read_time_us(named, "ts", "open_time"))
-    volume = read_e8(named, "volume", "volume", positive=False) / E8
-    count = read_integer(named, "count", "trade_count")
-    return Candle(symbol, timeframe, ts, opened, high, low, close, volume, count)
-
-
-def _rows(body: bytes) -> list[Any]:
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise fault("answer", body, f"is not JSON ({type(exc).__name__})") from None
-    if not isinstance(rows, list):
-        raise fault("answer", rows, "must be a list")
-    return rows
 
 
 def _ms(time: datetime) -> int:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from aiohttp import web
 
-from datalayer import CoverageRepository, UnitOfWork
+from datalayer import CoverageRepository, UnifiedDataProvider, UnitOfWork
 from datalayer.integrations.binance.spot import BinanceSpot
 from datalayer.integrations.coinbase import CoinbaseExchange
 from tests.exchange_server.binance import BinanceServer
@@ -170,6 +170,8 @@ async def test_what_the_exchange_does_not_have_stays_visible(engine: AsyncEngine
             BTC, "1s", lost[0].start, lost[0].end, as_of=lost[0].end
         )
     assert lost[0] in report.feed_gaps
+    async with UnifiedDataProvider(engine) as provider:
+        assert await provider.list_feed_gaps([BTC]) == [gap for gap in gaps if gap.state != "filled"]
 
 
 async def test_a_restart_goes_on_where_it_was(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +12,11 @@ import pytest
 
 from datalayer import Candle, Timeframe, Trade
 from datalayer.domain.trade import Side
-from datalayer.errors import InvalidInputError
+from datalayer.errors import ConfigurationError, InvalidInputError
 from datalayer.integrations.binance.spot import BinanceSpot
 from datalayer.integrations.coinbase import CoinbaseExchange
 from datalayer.integrations.depth import Applied, CrossedBook, DepthDiff, DepthSnapshot, Ignored
-from datalayer.integrations.feeds import Channel, Stream
+from datalayer.integrations.feeds import Channel, Stream, extra
 from datalayer.integrations.feeds.events import (
     BookSnapshot,
     BookUpdate,
@@ -158,6 +160,14 @@ def test_binance_asks_for_what_is_missing() -> None:
             BINANCE.parse_candles(wrong, BTC, Timeframe.M1)
         with pytest.raises(InvalidInputError):
             BINANCE.parse_trades(wrong, BTC)
+
+
+def test_the_extra_is_named_where_its_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websockets", None)
+    with pytest.raises(
+        ConfigurationError, match=r"need the package websockets; run `pip install 'datalayer\[feeds\]'`"
+    ):
+        importlib.reload(extra)
 
 
 def test_coinbase_subscribes_to_heartbeats_too() -> None:
