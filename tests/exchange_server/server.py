@@ -22,13 +22,17 @@ TURNS = 8
 """Turns of the event loop between two messages: about what a client in the same loop needs for one."""
 
 
+SLOW_S = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Something that goes wrong at a message.
 
     Attributes:
         kind: cut (sockets are torn down, `size` messages are missed), drop (`size` messages are not sent), stall (the
-            sockets stay, and bring nothing), twice, swap (with the next message), garbage (frames that nobody can read).
+            sockets stay, and bring nothing), slow,
+            twice, swap (with the next message), garbage (frames that nobody can read).
         size: how many messages it concerns.
     """
 
@@ -179,7 +183,7 @@ class ExchangeServer:
             await socket.ws.close(code=WSCloseCode.GOING_AWAY)
         self._note()
 
-    async def _go_wrong(self, fault: Fault, market: Market) -> None:  # noqa: C901 (a list of kinds)
+    async def _go_wrong(self, fault: Fault, market: Market) -> None:  # noqa: C901, PLR0912 (a list of kinds)
         missed = [market.advance() for _ in range(min(fault.size, len(market.steps) - market.cursor - 1))]
         if fault.kind == "cut":
             await self.cut()
@@ -199,6 +203,10 @@ class ExchangeServer:
                     self.sent_garbage += 1
                     await self.send_text(socket, frame)
             for step in missed:
+                await self.send(step)
+        elif fault.kind == "slow":
+            for step in missed:
+                await asyncio.sleep(SLOW_S)
                 await self.send(step)
         else:
             assert fault.kind == "drop"

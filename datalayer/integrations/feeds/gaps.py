@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 4
 _PIECE: Final = timedelta(hours=1)
+_REBUILD_S: Final = 10.0
 
 
 class GapKeeper:
@@ -43,6 +44,7 @@ class GapKeeper:
     def __init__(self, router: Router, pipeline: DataIngestionPipeline) -> None:
         self._router, self._pipeline, self._settings = router, pipeline, router.settings
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rebuilds: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self.counts: Counter[GapState] = Counter()
 
@@ -65,7 +67,9 @@ class GapKeeper:
         """Make 1s candles from stored trades, where they are over and were withheld until now."""
         builder = self._router.states[symbol].seconds
         for block in () if builder is None else builder.due_blocks():
-            self._begin(self._rebuild(symbol, block))
+            task = self._begin(self._rebuild(symbol, block))
+            self._rebuilds.add(task)
+            task.add_done_callback(self._rebuilds.discard)
 
     async def idle(self) -> None:
         """Return when nothing is being taken care of."""
@@ -73,18 +77,26 @@ class GapKeeper:
             await asyncio.wait(self._tasks)
 
     async def stop(self) -> None:
-        """End; holes that are open are noted as such, and the next start goes on with them."""
-        for task in self._tasks:
+        """End; holes that are open are noted as such, and the next start goes on with them.
+
+        Candles that are being made are waited for, as long as a database that answers needs.
+        """
+        for task in self._tasks - self._rebuilds:
+            task.cancel()
+        if self._rebuilds:
+            await asyncio.wait(self._rebuilds, timeout=_REBUILD_S)
+        for task in self._rebuilds:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[object, object, object]) -> None:
+    def _begin(self, work: Coroutine[object, object, object]) -> asyncio.Task[None]:
         async def run() -> None:
             await work
 
         task = asyncio.create_task(run(), name=f"{self._router.exchange.name} hole")
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

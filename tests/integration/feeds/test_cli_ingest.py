@@ -14,7 +14,7 @@ import pytest
 from datalayer import UnitOfWork
 from tests.exchange_server.binance import BinanceServer
 from tests.exchange_server.market import load_market
-from tests.integration.feeds.feeding import BTC, check_trades
+from tests.integration.feeds.feeding import BTC, check_candles, check_trades
 from tests.own_cluster import free_port
 from tests.scraping import scrape
 
@@ -80,6 +80,54 @@ async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], 
     assert await check_trades(engine, market, []) == len(market.trades)
     async with UnitOfWork(engine) as uow:
         assert (await uow.instruments.get(BTC)).price_scale == 2
+
+
+async def test_a_killed_process_leaves_no_hole(
+    engine: AsyncEngine, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Killed in the middle, and started again later: every trade is there, and every second that is made from them."""
+    market = load_market(most=1_500)
+    arguments = (
+        "BTCUSDT",
+        "--candles",
+        "1m",
+        "--outbox",
+        str(tmp_path / "o"),
+        "--json",
+        "--report-every-s",
+        "0.2",
+    )
+    async with BinanceServer([market]) as server:
+        addresses = {
+            "DATALAYER_BINANCE_SOCKET_URL": server.socket_url,
+            "DATALAYER_BINANCE_REST_URL": server.rest_url,
+        }
+        process = await started(environment | addresses, *arguments)
+        await server.play(end=700)
+        assert process.stdout is not None
+        while not json.loads(await process.stdout.readline())["stored"]["trade"]:
+            pass
+        process.kill()
+        await process.communicate()
+        for _ in range(200):
+            market.advance()
+        process = await started(environment | addresses, *arguments)
+        assert process.stdout is not None
+        await server.play()
+        while True:
+            told = json.loads(await process.stdout.readline())
+            if (
+                told["gaps"].get("filled")
+                and not told["gaps"].get("open")
+                and not any(told["waiting"].values())
+            ):
+                break
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+        assert process.returncode == 0
+    await check_trades(engine, market, [], first_id=market.trades[0]["t"])
+    first, last = market.klines["1s"][1]["t"], market.trades[-1]["T"] // 1_000 * 1_000
+    assert await check_candles(engine, market, "1s", start_ms=first, end_ms=last, silent=False) > 10
 
 
 async def test_a_symbol_that_the_exchange_does_not_have(environment: dict[str, str], tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SEEDS = int(os.environ.get("DATALAYER_TEST_SEEDS", "0"))
 SHORT, LONG = 2_500, 20_000
-KINDS = ("cut", "drop", "twice", "swap", "garbage")
+KINDS = ("cut", "drop", "slow", "twice", "swap", "garbage")
 
 
 SECOND = pd.Timedelta("1s")
