@@ -171,6 +171,9 @@ class GapKeeper:
                 await self._router.take(record, None)
 
     async def _rebuild(self, symbol: str, block: Block) -> None:
+        await asyncio.sleep(
+            self._settings.settle_s
+        )  # a trade of another connection may be on its way to the pipeline
         await self._pipeline.flush()
         start, end = EPOCH + block.first * SECOND, EPOCH + (block.last + 1) * SECOND
         while start < end:

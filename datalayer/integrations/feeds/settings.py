@@ -19,7 +19,7 @@ class FeedSettings:
 
     Attributes:
         book_sample_ms: an order book goes to the pipeline each time the exchange's clock enters a new interval of so many
-            milliseconds: twice a second is what imbalances over 1 s can use, at a tenth of the rows of every update.
+            milliseconds: twice a second is what imbalances over 1 s can use, at a fifth of the rows of updates every 100 ms.
         book_levels: the best so many levels of each side.
         silent_seconds: see `SilentSeconds`; of 1s candles that are made from trades.
         second_grace_ms: a second is over when a trade of a later one follows without a hole, or when the exchange's clock is so

@@ -217,15 +217,20 @@ async def test_holes_that_nobody_noted_are_found_at_the_start(engine: AsyncEngin
     await check_everything(engine, market, 0)
 
 
-async def test_a_connection_is_replaced_before_it_is_cut(engine: AsyncEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ShortLived, BinanceSpot], ids=["by its age", "when the exchange says so"])
+async def test_a_connection_is_replaced_before_it_is_cut(
+    engine: AsyncEngine, tmp_path: Path, kind: type[BinanceSpot]
+) -> None:
     """Make before break: no hole, not even in the order book."""
     market = load_market(most=SHORT)
     async with BinanceServer([market]) as server:
-        exchange = ShortLived(socket_url=server.socket_url, rest_url=server.rest_url)
+        exchange = kind(socket_url=server.socket_url, rest_url=server.rest_url)
         patient = replace(QUICK, silent_after_s=5.0)
         async with feeding(engine, tmp_path / "o", exchange, candles=timeframes(), settings=patient) as feed:
             for end in range(500, len(market.steps) + 500, 500):
                 await server.play(end=min(end, len(market.steps)))
+                for socket in tuple(server.sockets) if kind is BinanceSpot and end in {500, 1_500} else ():
+                    await server.send_text(socket, '{"e": "serverShutdown", "E": 1723161255208}')
                 await asyncio.sleep(0.2)
             await seen_all(feed, market)
             (connection,) = feed.statistics.connections
