@@ -73,6 +73,24 @@ class NoDataError(DataLayerError, LookupError):
         super().__init__(f"{symbol} has no {asked}; stored: {there}")
 
 
+class LookAheadError(DataLayerError):
+    """A backtest asked for what was not visible yet at its clock.
+
+    Attributes:
+        asked: what was asked for, in words.
+        visible_at: from when on it is visible, UTC.
+        now: where the clock is, UTC.
+    """
+
+    def __init__(self, asked: str, visible_at: datetime, now: datetime) -> None:
+        self.asked = asked
+        self.visible_at = visible_at
+        self.now = now
+        super().__init__(
+            f"{asked} is not visible before {visible_at.isoformat()}, and the clock is at {now.isoformat()}"
+        )
+
+
 class StaleDataError(DataLayerError):
     """The newest data of a part are older than the caller accepts.
 

@@ -97,7 +97,7 @@ class SlidingWindows:
             InvalidInputError: a column is absent, or a candle is not later than the one before it.
             MissingDataError: candles are missing, and the policy is "refuse"; what came before it has been yielded.
         """
-        opens, rows = self._taken_apart(frame)
+        opens, rows = candle_arrays(frame, self.columns)
         known = len(self._last)
         steps = np.diff(np.concatenate([self._last, opens]))
         if (steps <= np.timedelta64(0)).any():
@@ -108,16 +108,6 @@ class SlidingWindows:
             if start < end:
                 gap = self._gap(opens[start], str(frame.attrs.get("symbol", "")))
                 yield self._block(opens[start:end], rows[start:end], gap)
-
-    def _taken_apart(self, frame: pd.DataFrame) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
-        missing = [name for name in self.columns if name not in frame.columns]
-        if missing:
-            raise InvalidInputError(
-                "columns", list(map(str, frame.columns)), f"missing: {', '.join(missing)}"
-            )
-        index = pd.DatetimeIndex(frame.index).tz_convert("UTC").tz_localize(None)
-        values = [frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in self.columns]
-        return index.as_unit("us").to_numpy(), np.column_stack(values)
 
     def _gap(self, opened: np.datetime64, symbol: str) -> tuple[datetime, datetime] | None:
         if not len(self._last) or opened - self._last[0] == self._step:
@@ -145,6 +135,22 @@ class SlidingWindows:
         windows = sliding_window_view(rows, self.length, axis=0).swapaxes(1, 2)
         has_gap = ends - opens[: len(ends)] != (self.length - 1) * self._step
         return WindowBlock(self.columns, ends + self._step, windows, has_gap, gap)
+
+
+def candle_arrays(
+    frame: pd.DataFrame, columns: Sequence[str]
+) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
+    """Return the open times of a frame of candles, datetime64[us] in UTC, `[n]`, and some of its columns, `[n, columns]`.
+
+    Raises:
+        InvalidInputError: a column is absent.
+    """
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InvalidInputError("columns", list(map(str, frame.columns)), f"missing: {', '.join(missing)}")
+    index = pd.DatetimeIndex(frame.index).tz_convert("UTC").tz_localize(None)
+    values = [frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns]
+    return index.as_unit("us").to_numpy(), np.column_stack(values)
 
 
 def _aware(moment: Any) -> datetime:
