@@ -35,7 +35,7 @@ bench: $(VENV)/bench.stamp ## every target beside what is measured now, and the 
 	$(BIN)/python -m benchmarks.targets
 
 benchmarks: $(VENV)/bench.stamp ## all benchmarks at full length, beside the alternatives (an hour)
-	for name in bulk_write bulk_read validation indicators value_types streaming cache_reads bulk_load ingestion migration read_latency provider concurrency annotations; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in bulk_write bulk_read validation indicators value_types streaming backtesting cache_reads bulk_load ingestion migration read_latency provider concurrency annotations; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(VENV)/dev.stamp ## the documentation as a site, every link checked
 	$(BIN)/mkdocs build --strict --quiet

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,13 @@ class Loops:
         return sum(window["close"].iloc[-1] for window in slices(self.frame))
 
 
+def cpu_us(way: Callable[[], float]) -> float:
+    """What other processes do on the machine does not count, nor what the server does."""
+    begun = time.process_time()
+    way()
+    return (time.process_time() - begun) * 1e6
+
+
 def slices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for end in range(1, len(frame) + 1):
         yield frame.iloc[max(end - WINDOW, 0) : end]
@@ -126,6 +134,10 @@ async def compare(loops: Loops, rows: int, runs: int) -> None:
     comparison = Comparison(f"{rows:,} candles to a loop, windows of {WINDOW}", rows, "clock", ways)
     await comparison.run(runs)
     print(comparison.table())
+    for name, way in (("clock", loops.clock), ("blocks of windows", loops.window_blocks)):
+        print(
+            f"\n{name}: {min(cpu_us(way) for _ in range(runs)) / rows:.2f} µs of this process a candle, reading included"
+        )
 
 
 async def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 import datalayer.sync
 from datalayer import DataIngestionPipeline, MarketHistory, Timeframe, timescale
 from datalayer.ingestion import cancelled_by_signals
-from datalayer.integrations import annotation, data_provider
+from datalayer.integrations import annotation, backtesting, cob, data_provider
 from datalayer.rollout.dual_writer import DualWriter
 from datalayer.rollout.parquet_candles import ParquetCandles
 from tests.integration.documentation.examples import docstring_examples, run
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = dict(docstring_examples())
 ENDLESS = "datalayer.provider.unified:subscribe"
+BLOCKING = {
+    "datalayer.integrations.backtesting.events:BlockingReplay",
+    "datalayer.integrations.backtesting.source:BacktestSource",
+}
 
 
 def declared() -> dict[str, Any]:
@@ -76,9 +81,14 @@ async def test_the_example_runs(
     names |= {"candle": candle(400), "frame": frame, "feed": feed, "path": tmp_path / "feed.outbox"}
     names |= {"cache": datalayer.DataCacheManager(), "cancelled_by_signals": cancelled_by_signals}
     names |= {"DualWriter": DualWriter, "engine": market.database.engine, "parquet": ParquetCandles(tmp_path)}
+    names |= {name: getattr(package, name) for package in (backtesting, cob) for name in package.__all__}
+    names |= {"books": cob.Consolidator(BTC, ["one"], price_scale=2, size_scale=5)}
     code = EXAMPLES[name].replace("/var/lib/market", str(tmp_path / "market"))
-    example = asyncio.ensure_future(run(code, name, names))
-    if name == ENDLESS:
-        await asyncio.sleep(0)
-        await market.close()
-    await example
+    with ExitStack() as opened:
+        if name in BLOCKING:
+            names["market"] = opened.enter_context(datalayer.sync.connect(settings=settings))
+        example = asyncio.ensure_future(run(code, name, names))
+        if name == ENDLESS:
+            await asyncio.sleep(0)
+            await market.close()
+        await example

@@ -34,7 +34,9 @@ HERE = {
     "docs/explanation/cache.md",
     "docs/how-to/annotation.md",
     "docs/how-to/backtest-history.md",
+    "docs/how-to/backtest-strategy.md",
     "docs/how-to/connections.md",
+    "docs/how-to/consolidated-book.md",
     "docs/how-to/embedded.md",
     "docs/how-to/live-inference.md",
     "docs/how-to/switch-from-parquet.md",
@@ -76,6 +78,29 @@ async def test_backtest(market: UnifiedDataProvider) -> None:
     assert isinstance(names["history"], MarketHistory)
     assert len(names["frame"]) == 180
     assert names["visible_at"] == START + timedelta(minutes=2, seconds=59)
+
+
+async def test_backtest_of_a_strategy(stored: None) -> None:
+    del stored
+    names: dict[str, Any] = {}
+    for block in page_blocks("docs/how-to/backtest-strategy.md"):
+        await run(block, "backtest-strategy.md", names)
+    assert names["window"][:, 3].tolist() == [60_000.0 + second for second in range(120 - 1, 180 - 1)]
+    assert names["buys"]
+    assert names["model_input"].as_of == START
+    assert names["visible_from"] == START + timedelta(seconds=1)
+    assert (names["kind"], names["record"].ts) == ("trade", START + timedelta(minutes=2, seconds=59))
+    assert names["frame"]["Close_1h"].tolist() == [59_999.0] * 3
+    assert names["frames"]["close"][BTC].tolist() == names["frame"]["Close"].tolist()
+
+
+async def test_consolidated_book(stored: None) -> None:
+    del stored
+    names: dict[str, Any] = {}
+    for block in page_blocks("docs/how-to/consolidated-book.md"):
+        await run(block, "consolidated-book.md", names)
+    assert names["published"] is names["found"] is None  # no feed is alive here
+    assert names["books"].symbol == "BTCCOB/USDT"
 
 
 async def test_connections(stored: None, capsys: pytest.CaptureFixture[str]) -> None:
