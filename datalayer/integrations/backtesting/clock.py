@@ -49,25 +49,20 @@ class MarketClock:
         moment = datetime.now(UTC) if as_of is None else utc_moment(as_of, "as_of")
         _, last = visible_range(start, end, moment)
         self._position = Position([utc_moment(start, "start")])
-        names = sorted({canonical_symbol(symbol) for symbol in symbols})
-        # Made only to be checked: the same arguments, refused in the same words.
-        made = [SlidingWindows(t, n, columns=columns, on_gap=on_gap) for t, n in windows.items()]
-        if not names or not made:
-            raise InvalidInputError(
-                "symbols", names, "give a symbol, and the length of a window by timeframe"
-            )
+        self._shown_until = np.datetime64(self.now.replace(tzinfo=None), "us") - np.timedelta64(1, "us")
+        self.market = ClockedMarket(market, lambda: self.now)
         history = MarketHistory(market.database)
         bounds: dict[str, Any] = {"as_of": moment, "batch_rows": batch_rows}
         self._feeds: list[SeriesFeed] = []
-        for shape in made:
-            reach = _before(self.now, shape.length * shape.timeframe.length)
-            until = _before(last, shape.timeframe.length)
+        names = _names(symbols)
+        for shape in _shapes(windows, columns, on_gap):
+            timeframe, length = shape.timeframe, shape.length
+            bounds["start"] = _before(self.now, length * timeframe.length)
+            bounds["end"] = _before(last, timeframe.length)
             for name in names:
-                stream = history.stream_ohlcv(name, shape.timeframe, start=reach, end=until, **bounds)
-                series = CandleSeries(name, shape.timeframe, shape.length, shape.columns, self._position)
+                series = CandleSeries(name, timeframe, length, shape.columns, self._position)
+                stream = history.stream_ohlcv(name, timeframe, **bounds)
                 self._feeds.append(SeriesFeed(series, stream, on_gap))
-        self.market = ClockedMarket(market, lambda: self.now)
-        self._shown_until = np.datetime64(self.now.replace(tzinfo=None), "us") - np.timedelta64(1, "us")
 
     @property
     def now(self) -> datetime:
@@ -124,6 +119,28 @@ class MarketClock:
         first = moments[0].item().replace(tzinfo=UTC)
         self._position.moments = list(accumulate(np.diff(moments).tolist(), initial=first))
         self._position.row = 0
+
+
+def _names(symbols: Iterable[str]) -> list[str]:
+    names = sorted({canonical_symbol(symbol) for symbol in symbols})
+    if not names:
+        raise InvalidInputError("symbols", names, "give at least one")
+    return names
+
+
+def _shapes(
+    windows: Mapping[Timeframe | str, int], columns: Sequence[str], on_gap: GapPolicy
+) -> list[SlidingWindows]:
+    """Return what the windows are: made only to be checked, so that the same arguments are refused in the same words."""
+    shapes = [
+        SlidingWindows(timeframe, length, columns=columns, on_gap=on_gap)
+        for timeframe, length in windows.items()
+    ]
+    if not shapes or len({shape.timeframe for shape in shapes}) < len(shapes):
+        raise InvalidInputError(
+            "windows", dict(windows), "give the length of a window by timeframe, each timeframe once"
+        )
+    return shapes
 
 
 def _before(moment: datetime, span: timedelta) -> datetime:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datalayer.repositories.history_stream import BatchStream
 
 _NOTHING: Final = np.zeros(0, "datetime64[us]")
-_ALWAYS: Final = np.datetime64("0001-01-01", "us")
+_ALWAYS: Final = np.datetime64("-0001-01-01", "us")  # before any time that a clock can begin at
 _NEVER: Final = np.datetime64("9999-12-31", "us")
 
 

@@ -179,6 +179,7 @@ async def test_bad_arguments_are_refused(engine: AsyncEngine, market: sync.Unifi
         {"windows": {}},
         {"windows": {"1m": 0}},
         {"windows": {"3m": 1}},
+        {"windows": {"1m": 1, "60s": 2}},
         {"start": datetime(2024, 8, 8)},  # noqa: DTZ001 - naive on purpose
         {"end": at(-1)},
         {"columns": []},
@@ -191,3 +192,5 @@ async def test_bad_arguments_are_refused(engine: AsyncEngine, market: sync.Unifi
         made().series(ETH, "1m")
     with made(["XLM/EUR"]) as source, pytest.raises(InvalidInputError, match="not registered"):
         list(source)
+    with made(start=datetime.min.replace(tzinfo=UTC), as_of=at(5)) as source:
+        assert list(source) == [at(1)]
