@@ -248,6 +248,17 @@ def test_books_that_come_into_a_cache_are_taken_by_their_symbol() -> None:
     with pytest.raises(InvalidInputError, match="call `update`"):
         consolidator(clock, ["one", "two"]).follow(cache)
 
+    alike = consolidator(clock, ["one", "two"])
+    caches = {name: DataCacheManager(clock=clock) for name in alike.venues}
+    for name, own in caches.items():
+        alike.follow(own, name)
+    caches["two"].put_orderbook(book([(1, 1)], [(9, 1)]))
+    told = alike.find_book()
+    assert told is not None
+    assert list(told.ages_s) == ["two"]
+    with pytest.raises(InvalidInputError, match="use one of one, two"):
+        alike.follow(cache, "three")
+
 
 @pytest.mark.parametrize(
     "options",

@@ -120,9 +120,7 @@ class Consolidator:
             InvalidInputError: there is no such venue, the book is of another symbol, or it breaks the rules of a book.
             ScaleError: a price or size has more digits than the scales.
         """
-        known = self._venues.get(venue)
-        if known is None:
-            raise InvalidInputError("venue", venue, f"use one of {', '.join(self._venues)}")
+        known = self._known(venue)
         expected = known.symbol or self._pair
         if canonical_symbol(book.symbol) != expected:
             hint = f"{venue} gives {expected}; one of another pair is merged only if Venue(symbol=…) says so"
@@ -136,15 +134,24 @@ class Consolidator:
         self._held[venue] = _Held(ts, min(ts, now), bids, asks)
         return True
 
-    def follow(self, cache: DataCacheManager) -> Callable[[], None]:
+    def follow(self, cache: DataCacheManager, *venues: str) -> Callable[[], None]:
         """Take each book that comes into a cache as that of the venue whose symbol it has; returns what ends that.
 
+        Args:
+            cache: of the pipeline that the feeds of these venues write through.
+            venues: their names. None: all.
+
         Raises:
-            InvalidInputError: two venues have one symbol, which a cache cannot tell apart: call `update` for each.
+            InvalidInputError: there is no such venue, or two have one symbol, which a cache cannot tell apart: give each its
+                own, or call `update`.
         """
-        by_symbol = {venue.symbol or self._pair: name for name, venue in self._venues.items()}
-        if len(by_symbol) < len(self._venues):
-            raise InvalidInputError("venues", self.venues, "two have one symbol; call `update` for each")
+        chosen = [self._known(name) for name in venues or self.venues]
+        by_symbol = {venue.symbol or self._pair: venue.name for venue in chosen}
+        if len(by_symbol) < len(chosen):
+            names = [venue.name for venue in chosen]
+            raise InvalidInputError(
+                "venues", names, "two have one symbol; give each its cache, or call `update` for each"
+            )
 
         def listen(symbol: str, item: object) -> None:
             if isinstance(item, OrderBook) and symbol in by_symbol:
@@ -181,6 +188,11 @@ class Consolidator:
             merged(sides["asks"], self._bucket, is_bid=False),
             self._cross(fresh),
         )
+
+    def _known(self, name: str) -> Venue:
+        if name not in self._venues:
+            raise InvalidInputError("venue", name, f"use one of {', '.join(self._venues)}")
+        return self._venues[name]
 
     def _cross(self, fresh: dict[str, _Held]) -> Cross | None:
         bids = {name: int(held.bids.prices[0]) for name, held in fresh.items() if len(held.bids.prices)}
