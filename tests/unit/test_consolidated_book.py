@@ -183,11 +183,19 @@ def test_a_venue_that_gets_stale_is_left_out_and_named_and_comes_back() -> None:
     assert books.find_book() is None
     books.update("one", book([(100, 1)], [(200, 1)]))
     books.update("two", book([(101, 2)], [(201, 2)], after_s=3_600))  # its clock is an hour ahead
+    wrong = books.find_book()
+    assert wrong is not None
+    assert wrong.stale == {"two": -3_600.0, "three": None}
+    assert wrong.ts == START
+
+    books = consolidator(clock, stale_after_s=2)
+    books.update("one", book([(100, 1)], [(200, 1)]))
+    books.update("two", book([(101, 2)], [(201, 2)], after_s=3.27))  # its clock is ahead, but not much
     clock.now = START + 2 * SECOND
     both = books.find_book()
     assert both is not None
     assert (both.ages_s, both.stale) == ({"one": 2.0, "two": 2.0}, {"three": None})
-    assert both.ts == START + 3_600 * SECOND  # not before what it is made of was known
+    assert both.ts == START + 3.27 * SECOND  # not before what it is made of was known
     assert books.venues_of(both.order_book().last_update_id or 0) == ("one", "two")
     clock.now += timedelta(microseconds=1)
     assert books.find_book() is None
@@ -206,7 +214,7 @@ def test_a_venue_that_gets_stale_is_left_out_and_named_and_comes_back() -> None:
     still = books.find_book()
     assert still is not None
     assert still.frame("bids")["price"].tolist() == [1.02]
-    books.update("two", book([(101, 2)], [(201, 2)], after_s=3_601))
+    books.update("two", book([(101, 2)], [(201, 2)], after_s=3.5))
     back = books.find_book()
     assert back is not None
     assert list(back.stale) == ["three"]

@@ -46,7 +46,8 @@ class ConsolidatedBook:
         size_scale: decimal digits of a size step.
         venues: names of the columns of contributions; those that are left out have zeros.
         ages_s: of the books that are in it, by venue, in seconds.
-        stale: venues that are left out, with the age of their last book in seconds; None: there was none yet.
+        stale: venues that are left out, with the age of their last book in seconds, below zero if it is from the future;
+            None: there was none yet.
         bids: highest bucket first.
         asks: lowest bucket first.
         cross: the best prices, if they cross or meet; None: they do not. A cross smaller than a bucket is told here only.

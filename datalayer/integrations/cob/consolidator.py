@@ -56,7 +56,8 @@ class Consolidator:
         found = books.find_book()
 
     A venue is stale when its last book is older than `stale_after_s`, counted from the book's own time or from when it came,
-    whichever is earlier. It is left out then, and named; with its next book it is back.
+    whichever is earlier; or when that book is from so far in the future. It is left out then, and named; with its next book
+    it is back.
 
     Args:
         symbol: of the pair, in any known spelling; the consolidated books have `consolidated_symbol` of it.
@@ -166,8 +167,8 @@ class Consolidator:
         never visible before what it is made of. It is always later than that of the one returned before.
         """
         now = self.now()
-        ages = {name: (now - held.since).total_seconds() for name, held in self._held.items()}
-        fresh = {name: self._held[name] for name, age in ages.items() if age <= self.stale_after_s}
+        ages = {name: self._age_s(held, now) for name, held in self._held.items()}
+        fresh = {name: self._held[name] for name, age in ages.items() if abs(age) <= self.stale_after_s}
         if not fresh:
             return None
         moments = [now, *(held.ts for held in fresh.values())]
@@ -188,6 +189,11 @@ class Consolidator:
             merged(sides["asks"], self._bucket, is_bid=False),
             self._cross(fresh),
         )
+
+    def _age_s(self, held: _Held, now: datetime) -> float:
+        """Return an age in seconds; below zero, that of a book which is further ahead than one may be old."""
+        ahead_s = (held.ts - now).total_seconds()
+        return -ahead_s if ahead_s > self.stale_after_s else (now - held.since).total_seconds()
 
     def _known(self, name: str) -> Venue:
         if name not in self._venues:
