@@ -15,8 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-from datalayer.integrations.binance.fields import E8
-
 from datalayer import (
     Candle,
     DataCacheManager,
@@ -34,6 +32,7 @@ from datalayer.domain.trade import Side
 from datalayer.errors import NoDataError, StaleDataError
 from datalayer.integrations.binance.messages import parse_capture_line
 from datalayer.integrations.binance.replay import StreamReplay, book_columns
+from datalayer.integrations.fields import E8
 from datalayer.integrations.tick_aggregation import aggregate_trades, candle_frame, trade_frame
 
 SYMBOL = "BTC/USDT"
