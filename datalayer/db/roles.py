@@ -20,11 +20,8 @@ from datalayer.timescale.quoting import identifier, literal
 if TYPE_CHECKING:
     from datalayer.config import Settings
 
-# What tells which data was brought in, or what its integers mean, is not for a feed to delete.
-_KEPT: Final = (
-    *("alembic_version", "instruments", "rollout_phases"),
-    *("migration_runs", "migration_files", "migration_pieces"),
-)
+# The only list that writers take from; everything else that was stored stays, and is marked at most.
+_CLEARED: Final = "dirty_ranges"
 _OWN: Final = """
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.oid = to_regnamespace({schema}) AND c.relkind IN ('r', 'p', 'v', 'm')
@@ -40,11 +37,7 @@ BEGIN
     END IF;
     FOR relation IN
         SELECT format('%I.%I', n.nspname, c.relname) AS name, c.oid, c.relkind IN ('r', 'p') AND c.relname <> 'alembic_version' AS is_written,
-               c.relkind IN ('r', 'p') AND c.relname NOT IN ({", ".join(map(literal, _KEPT))})
-               AND NOT EXISTS (
-                   SELECT FROM timescaledb_information.hypertables AS h
-                   WHERE (h.hypertable_schema, h.hypertable_name) = (n.nspname, c.relname)
-               ) AS is_cleared
+               c.relname = '{_CLEARED}' AS is_cleared
         {_OWN}
     LOOP
         IF NOT has_table_privilege('{READ}', relation.oid, 'SELECT') THEN

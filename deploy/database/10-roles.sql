@@ -63,11 +63,7 @@ BEGIN
     END IF;
     FOR relation IN
         SELECT format('%I.%I', n.nspname, c.relname) AS name, c.oid, c.relkind IN ('r', 'p') AND c.relname <> 'alembic_version' AS is_written,
-               c.relkind IN ('r', 'p') AND c.relname NOT IN ('alembic_version', 'instruments', 'rollout_phases', 'migration_runs', 'migration_files', 'migration_pieces')
-               AND NOT EXISTS (
-                   SELECT FROM timescaledb_information.hypertables AS h
-                   WHERE (h.hypertable_schema, h.hypertable_name) = (n.nspname, c.relname)
-               ) AS is_cleared
+               c.relname = 'dirty_ranges' AS is_cleared
         
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.oid = to_regnamespace('"public"') AND c.relkind IN ('r', 'p', 'v', 'm')
