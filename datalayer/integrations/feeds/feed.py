@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
-from datalayer.db.retry import RetryableDBOperation
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
@@ -111,7 +110,8 @@ class Feed:
         await self._resources.enter_async_context(self._rest)
         try:
             await self._pipeline.flush()  # what an earlier run left in the outbox
-            for gap, hole, block in await RetryableDBOperation()(self._resume):
+            await register_instruments(self._pipeline.database, self._exchange, self._rest, self.symbols)
+            for gap, hole, block in await self._resume():
                 self._gaps.open(gap, hole, block)
         except BaseException:
             await self._resources.aclose()
@@ -170,12 +170,10 @@ class Feed:
     async def _resume(self) -> list[tuple[FeedGap, Hole, Block | None]]:
         gaps = []
         async with UnitOfWork(self._pipeline.database) as uow:
-            await register_instruments(uow, self._exchange, self._rest, self.symbols)
             for symbol in self.symbols:
                 state = self._router.states[symbol]
                 lookback = timedelta(seconds=self.settings.lookback_s)
                 gaps += await Resumption(uow, symbol, state, self._exchange.name, lookback).run()
-            await uow.commit()
         return gaps
 
     def _new_state(self, symbol: str) -> SymbolState:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from datalayer.domain.feed_gap import FeedGap
+from datalayer.ingestion import UnitOfWork
 from datalayer.integrations.feeds.seconds import EPOCH, SECOND, second_of
 from datalayer.integrations.feeds.sequence import Hole, Sequence
 from datalayer.repositories import CoverageRepository
@@ -14,9 +15,11 @@ from datalayer.repositories import CoverageRepository
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from datalayer.db.connection import DatabaseConnectionManager
     from datalayer.domain.coverage import StoredRange
     from datalayer.domain.timeframe import Timeframe
-    from datalayer.ingestion import UnitOfWork
     from datalayer.integrations.feeds.exchange import Exchange
     from datalayer.integrations.feeds.rest import RestClient
     from datalayer.integrations.feeds.seconds import Block
@@ -26,7 +29,10 @@ _CLOCKS_APART = timedelta(days=1)
 
 
 async def register_instruments(
-    uow: UnitOfWork, exchange: Exchange, rest: RestClient, symbols: Iterable[str]
+    database: DatabaseConnectionManager | AsyncEngine,
+    exchange: Exchange,
+    rest: RestClient,
+    symbols: Iterable[str],
 ) -> None:
     """Register the symbols that are not, with the scales that the exchange says.
 
@@ -35,13 +41,17 @@ async def register_instruments(
         InvalidInputError: it does not have a symbol, or its answer cannot be read.
         DatabaseError: the server refuses.
     """
-    known = {instrument.symbol for instrument in await uow.instruments.list_all()}
-    for symbol in symbols:
-        if symbol not in known:
-            body = await rest.get(exchange.instrument_request(symbol))
-            listed = exchange.parse_instrument(body, symbol)
-            scales = listed.scales
-            await uow.instruments.ensure(symbol, scales.price, scales.size, details=listed.details)
+    async with UnitOfWork(database) as uow:
+        known = {instrument.symbol for instrument in await uow.instruments.list_all()}
+    listed = [
+        exchange.parse_instrument(await rest.get(exchange.instrument_request(symbol)), symbol)
+        for symbol in symbols
+        if symbol not in known
+    ]
+    async with UnitOfWork(database) as uow:
+        for one in listed:
+            await uow.instruments.ensure(one.symbol, one.scales.price, one.scales.size, details=one.details)
+        await uow.commit()
 
 
 class Resumption:
