@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from datalayer.integrations.data_provider import DataProvider, DataProviderMixin
+from tests.exchange_server.binance import BinanceServer
+from tests.exchange_server.market import load_market
 from tests.integration.documentation.examples import CHECKOUT, page_blocks
 from tests.legacy import old_data_provider
 from tests.legacy.conftest import feed_of
 from tests.legacy.local_exchange import LocalExchange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     import datalayer.sync
@@ -96,22 +98,23 @@ def has_bid(provider: Any, bid: float) -> bool:
     return book is not None and book["bids"][0][0] == bid
 
 
-def test_the_other_examples_run(
+async def test_the_other_examples_run(
     migrated_cache: Any, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del migrated_cache
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATALAYER_DATABASE_URL", settings.require_url().render_as_string(hide_password=False))
-
-    @asynccontextmanager
-    async def stream_into(pipeline: Any) -> AsyncIterator[None]:
-        await pipeline.flush()
-        yield
-
     bot = defined(with_drop_in(), DataProvider=DataProvider)["MomentumBot"]
-    names: dict[str, Any] = {"MomentumBot": bot, "stream_into": stream_into}
-    for block in REST:
-        names = defined(block, **names)
+    async with BinanceServer([load_market(most=500)]) as server:
+        local = f"BinanceSpot(socket_url={server.socket_url!r}, rest_url={server.rest_url!r})"
+
+        def run() -> None:
+            names: dict[str, Any] = {"MomentumBot": bot}
+            for block in REST:
+                names = defined(block.replace("BinanceSpot()", local), **names)
+
+        await asyncio.to_thread(run)
+    assert server.requests["/api/v3/klines"] >= 1
     assert (tmp_path / "market.outbox").exists()
 
 

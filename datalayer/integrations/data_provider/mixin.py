@@ -309,11 +309,9 @@ class DataProviderMixin:
             table = layer.candles(symbol, [timeframe], 1, include_forming=True).get(timeframe.label)
             if table is None or not len(table):
                 continue
-            opened = table.index[0].to_pydatetime()
-            forms = "is_forming" in table and bool(table["is_forming"].iloc[0])
-            at = opened if forms else opened + timeframe.length
-            prices.append(self._price(float(table["close"].iloc[0]), at, f"candles.{timeframe.label}"))
-            if prices[-1].age_s <= 2 * timeframe.value:
+            opened, close = table.index[0].to_pydatetime(), float(table["close"].iloc[0])
+            prices.append(self._price(close, opened, f"candles.{timeframe.label}"))
+            if prices[-1].age_s <= 2 * timeframe.value + layer.market.asynchronous.settings.settle_s:
                 break
         return prices
 

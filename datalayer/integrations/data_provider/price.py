@@ -12,8 +12,8 @@ class CurrentPrice(float):
     """The last known price, in the quote asset: a float, with what a caller should know of it.
 
     Attributes:
-        at: when it is known to have been the price, UTC: time of the trade, close of the candle; of a candle that forms, its
-            open, since when its last trade was is not told.
+        at: it was the price then or later, UTC: time of the trade; of a candle its open, since when
+            its last trade was is not told.
         age_s: seconds from `at` to the moment of the call; the price is at most so old.
         source: `trade`, or the candle it is the close of, as in `candles.1m`.
     """

@@ -75,14 +75,14 @@ def test_a_price_that_may_be_too_old_is_refused(
     provider = DataProvider(market)
     price = provider.get_current_price(BTC, max_age_s=5)
     assert price == 60_259.0
-    assert price.source == "candles.1s"
-    assert price.at == START + timedelta(seconds=260)
+    assert price.source == "trade"
+    assert price.at == START + timedelta(seconds=259)
     clock.now += timedelta(seconds=20)
     late = provider.get_current_price(BTC)
     assert late == price
     assert late is not None
-    assert late.age_s == pytest.approx(20.1)
-    with pytest.raises(StaleDataError, match="price is 20"):
+    assert late.age_s == pytest.approx(21.1)
+    with pytest.raises(StaleDataError, match="price is 21"):
         provider.get_current_price(BTC, max_age_s=5)
     with pytest.raises(StaleDataError, match="order_book"):
         provider.get_order_book(BTC, max_age_s=5)
