@@ -6,11 +6,12 @@ import asyncio
 import logging
 import threading
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pandas as pd
 
-from datalayer.errors import InvalidInputError, NoDataError
+from datalayer.errors import InvalidInputError, NoDataError, ProviderClosedError
 from datalayer.ingestion import UnitOfWork
 from datalayer.integrations.data_provider.events import event_of
 from datalayer.integrations.data_provider.settings import LegacySettings
@@ -65,13 +66,18 @@ class DataLayerAccess:
         self, symbol: str, timeframes: Iterable[Timeframe], limit: int, *, include_forming: bool = False
     ) -> dict[str, pd.DataFrame]:
         """Return the last candles of each timeframe by label, as the provider shapes them; without those there are none of."""
-        lengths = list(timeframes)
         source = self._source
         if source is not None:
-            return {t.label: self.market.run(_read(source, symbol, t, limit)) for t in lengths}
+            return {t.label: self.market.run(_read(source, symbol, t, limit)) for t in timeframes}
+        return self.from_market(symbol, timeframes, limit, include_forming=include_forming)
+
+    def from_market(
+        self, symbol: str, timeframes: Iterable[Timeframe], limit: int, *, include_forming: bool
+    ) -> dict[str, pd.DataFrame]:
+        """Return what `candles` does, from the provider in any case."""
         try:
             return self.market.get_multi_timeframe_data(
-                symbol, lengths, limit=limit, align=False, include_forming=include_forming
+                symbol, list(timeframes), limit=limit, align=False, include_forming=include_forming
             )
         except NoDataError:
             return {}
@@ -122,7 +128,8 @@ class DataLayerAccess:
             return False
         subscriber, subscriptions = found
         subscriber.close()
-        self.market.run(_end(subscriptions))
+        with suppress(ProviderClosedError):  # which has ended them
+            self.market.run(_end(subscriptions))
         return True
 
     @property
@@ -142,9 +149,13 @@ class DataLayerAccess:
             subscriber.join(_JOIN_S)
 
     async def _begin(self, subscriber: Subscriber, symbols: list[str], stream: str) -> list[Subscription]:
-        made = [
-            self.market.asynchronous.subscribe(symbol, stream, when_slow="drop_oldest") for symbol in symbols
-        ]
+        made = list[Subscription]()
+        try:
+            for symbol in symbols:
+                made.append(self.market.asynchronous.subscribe(symbol, stream, when_slow="drop_oldest"))
+        except BaseException:
+            await _end(made)
+            raise
         for subscription in made:
             subscription.begin()
             pump = asyncio.create_task(self._pump(subscription, subscriber))

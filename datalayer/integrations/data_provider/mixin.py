@@ -71,8 +71,8 @@ class DataProviderMixin:
             symbol: in any known spelling.
             timeframe: length of the candles.
             limit: the last so many; fewer if there are fewer.
-            refresh: ask the exchange for them first, and store what it says. Without `fetch` nothing is done, since the feed
-                keeps the database up to date; a warning says so, and `attrs["refreshed"]` is False.
+            refresh: ask the exchange for them first, and store what it says in the database. Without `fetch` nothing is done,
+                since the feed keeps that up to date; a warning says so, and `attrs["refreshed"]` is False.
 
         Returns:
             A frame as `LegacySettings` say; empty if there is nothing. `attrs` has symbol, timeframe and refreshed.
@@ -306,7 +306,7 @@ class DataProviderMixin:
         """Return the close of the last candle of the shortest timeframe, and of longer ones as far as shorter ones are late."""
         layer, prices = self.data_layer, list[CurrentPrice]()
         for timeframe in layer.market.timeframes:
-            table = layer.candles(symbol, [timeframe], 1, include_forming=True).get(timeframe.label)
+            table = layer.from_market(symbol, [timeframe], 1, include_forming=True).get(timeframe.label)
             if table is None or not len(table):
                 continue
             opened, close = table.index[0].to_pydatetime(), float(table["close"].iloc[0])

@@ -38,7 +38,7 @@ class LegacySettings:
         index: see `Index`.
         times: see `Times`.
         zone: of naive times, as in `Europe/Sofia`.
-        symbols: how symbols are spelled in answers; any known spelling is understood in questions.
+        symbols: how symbols are spelled in answers, as in `BTCUSDT` (see `SymbolSpelling`); any known spelling is understood in questions.
         forming_is_latest: whether the candle that forms is the last row of `get_latest_candles`, as exchanges' REST
             answers have it. It is not marked there.
         warn: whether each old method raises a `DeprecationWarning` at the line that calls it, naming the new call.
@@ -51,7 +51,7 @@ class LegacySettings:
     index: Index = "timestamp"
     times: Times = "naive"
     zone: str = "UTC"
-    symbols: SymbolSpelling = SymbolSpelling.CANONICAL
+    symbols: SymbolSpelling | str = SymbolSpelling.CANONICAL
     forming_is_latest: bool = False
     warn: bool = False
 

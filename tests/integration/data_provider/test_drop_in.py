@@ -13,7 +13,7 @@ import pytest
 
 import datalayer.sync
 from datalayer import CandleRepository, DataIngestionPipeline, Timeframe
-from datalayer.errors import ConfigurationError, StaleDataError
+from datalayer.errors import ConfigurationError, InvalidInputError, StaleDataError
 from datalayer.integrations.data_provider import DataProvider, DataProviderMixin, LegacySettings
 from tests.integration.provider.feeding import BTC, START, feed, store
 
@@ -150,6 +150,27 @@ def test_books_reach_callbacks_and_closing_ends_them(
     assert books[0]["bids"][0] == [60_261.0, 1.0]
     assert not provider.get_subscriber_statistics()
     assert [t.name for t in threading.enumerate() if "callback books" in t.name] == []
+
+
+def test_a_symbol_that_is_not_known_is_subscribed_to_by_nobody(
+    market: datalayer.sync.UnifiedDataProvider,
+) -> None:
+    provider = DataProvider(market)
+    with pytest.raises(InvalidInputError, match="DOGE"):
+        provider.subscribe(print, [BTC, "DOGE/USDT"], name="nobody")
+    assert market.get_health().subscribers == 0
+    with pytest.raises(InvalidInputError, match="max_waiting"):
+        provider.subscribe(print, [BTC], max_waiting=0)
+    with pytest.raises(InvalidInputError, match="give a list"):
+        provider.subscribe(print, BTC)
+
+
+def test_it_may_be_closed_after_its_provider(market: datalayer.sync.UnifiedDataProvider) -> None:
+    provider = DataProvider(market)
+    provider.subscribe(print, [BTC], name="last")
+    market.close()
+    provider.close()
+    assert [t.name for t in threading.enumerate() if "callback last" in t.name] == []
 
 
 def test_without_a_feed_streaming_is_refused(market: datalayer.sync.UnifiedDataProvider) -> None:
