@@ -10,7 +10,7 @@ from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import ConfigurationError, InvalidInputError, NoDataError, StaleDataError
 from datalayer.integrations.data_provider.access import DataLayerAccess
 from datalayer.integrations.data_provider.events import book_of
-from datalayer.integrations.data_provider.price import CurrentPrice
+from datalayer.integrations.data_provider.price import find_price
 from datalayer.integrations.data_provider.replaced import replaced_by
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import datalayer.sync
     from datalayer.integrations.data_provider.ports import CandleReads, FetchCandles, StartFeed
+    from datalayer.integrations.data_provider.price import CurrentPrice
     from datalayer.integrations.data_provider.settings import LegacySettings
     from datalayer.integrations.data_provider.subscriber import SubscriberStatistics
 
@@ -153,8 +154,7 @@ class DataProviderMixin:
         Raises:
             StaleDataError: it may be older than `max_age_s`, or there is none.
         """
-        found = self._last_trade(symbol) + self._last_closes(symbol)
-        price = max(found, key=lambda one: one.at, default=None)
+        price = find_price(self.data_layer, symbol)
         if max_age_s is not None:
             age_s = math.nan if price is None else price.age_s
             if not age_s <= max_age_s:
@@ -293,28 +293,3 @@ class DataProviderMixin:
         if length not in known:
             raise InvalidInputError("timeframe", timeframe, f"use one of {', '.join(t.label for t in known)}")
         return length
-
-    def _last_trade(self, symbol: str) -> list[CurrentPrice]:
-        market = self.data_layer.market
-        try:
-            last = market.get_trades(symbol, limit=1)
-        except NoDataError:
-            return []
-        return [self._price(float(last["price"].iloc[0]), last.index[0].to_pydatetime(), "trade")]
-
-    def _last_closes(self, symbol: str) -> list[CurrentPrice]:
-        """Return the close of the last candle of the shortest timeframe, and of longer ones as far as shorter ones are late."""
-        layer, prices = self.data_layer, list[CurrentPrice]()
-        for timeframe in layer.market.timeframes:
-            table = layer.from_market(symbol, [timeframe], 1, include_forming=True).get(timeframe.label)
-            if table is None or not len(table):
-                continue
-            opened, close = table.index[0].to_pydatetime(), float(table["close"].iloc[0])
-            prices.append(self._price(close, opened, f"candles.{timeframe.label}"))
-            if prices[-1].age_s <= 2 * timeframe.value + layer.market.asynchronous.settings.settle_s:
-                break
-        return prices
-
-    def _price(self, value: float, at: datetime, source: str) -> CurrentPrice:
-        now = self.data_layer.market.cache.now
-        return CurrentPrice(value, at, max((now - at).total_seconds(), 0.0), source)
