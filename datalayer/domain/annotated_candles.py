@@ -1,4 +1,4 @@
-"""The candles inside of a frame that was annotated: compared with others, and as rows for training."""
+"""The candles inside of a frame that was annotated: whether they are all there, compared with others, as rows for training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from datalayer.domain.frame_tables import FORMING, PRICES
+from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,29 @@ def closed_candles(frame: InferenceDataFrame) -> dict[Timeframe, pd.DataFrame]:
     groups = (frame.context_before, frame.candles, frame.context_after)
     timeframes = sorted({timeframe for group in groups for timeframe in group})
     return {t: _joined([group[t] for group in groups if t in group]) for t in timeframes}
+
+
+def check_shown(annotation: Annotation, frame: InferenceDataFrame) -> None:
+    """Refuse a frame that does not show all of what is labelled.
+
+    Raises:
+        InvalidInputError: it is of another symbol, or of one of the timeframes it has no closed candle in the range, or begins after the
+            first or ends before the last one that opens there.
+    """
+    if frame.symbol != annotation.symbol:
+        raise InvalidInputError("frame", frame.symbol, f"is of another symbol than {annotation.symbol}")
+    tables = closed_candles(frame)
+    for timeframe in annotation.timeframes:
+        opens = list(tables[timeframe].index) if timeframe in tables else []
+        first = timeframe.ceil(annotation.start)
+        last = timeframe.ceil(annotation.end) - timeframe.length
+        is_in_range = any(annotation.start <= moment < annotation.end for moment in opens)
+        if not (is_in_range and min(opens) <= first and max(opens) >= last):
+            hint = (
+                f"does not show the candles of {timeframe.label} in [{annotation.start}, {annotation.end}); "
+                "ask for it with a larger context_window_minutes, or label what there is"
+            )
+            raise InvalidInputError("frame", f"as of {frame.as_of}", hint)
 
 
 def compared(then: Mapping[Timeframe, pd.DataFrame], now: Mapping[Timeframe, pd.DataFrame]) -> pd.DataFrame:
@@ -52,7 +76,8 @@ def labelled_rows(annotation: Annotation, frame: InferenceDataFrame) -> pd.DataF
 
     Returns:
         Index `timestamp` (datetime64[us, UTC], ascending): the moment. Columns annotation_id (str), symbol, label, open_time
-        (of the labelled candle), and `1m.open`, `1m.volume` and so on (float64; NaN: no candle was closed by then).
+        (of the labelled candle), and `1m.open`, `1m.volume` and so on (float64; NaN: the frame shows none
+        that was closed by then).
     """
     tables = closed_candles(frame)
     base = annotation.timeframes[0]

@@ -15,8 +15,6 @@ from datalayer.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from datalayer.domain.inference_frame import InferenceDataFrame
-
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
@@ -83,26 +81,6 @@ class Annotation:
             if name not in {"timeframes", "start", "end", "label", "note", "is_deleted"}:
                 raise InvalidInputError(name, value, "cannot be changed; make a new annotation")
         return replace(self, author=author, revision=self.revision + 1, updated_at=None, **changes)
-
-
-def check_shown(annotation: Annotation, frame: InferenceDataFrame) -> None:
-    """Refuse a frame that does not show what is labelled.
-
-    Raises:
-        InvalidInputError: it is of another symbol, or has no candle of one of the timeframes in the range.
-    """
-    if frame.symbol != annotation.symbol:
-        raise InvalidInputError("frame", frame.symbol, f"is of another symbol than {annotation.symbol}")
-    for timeframe in annotation.timeframes:
-        groups = (frame.candles, frame.context_before, frame.context_after)
-        tables = [group[timeframe] for group in groups if timeframe in group]
-        shown = any(((t.index >= annotation.start) & (t.index < annotation.end)).any() for t in tables)
-        if not shown:
-            hint = (
-                f"shows no candle of {timeframe.label} in [{annotation.start}, {annotation.end}); "
-                "ask for it with a larger context_window_minutes"
-            )
-            raise InvalidInputError("frame", f"as of {frame.as_of}", hint)
 
 
 def _lengths(given: Iterable[Timeframe | str]) -> tuple[Timeframe, ...]:

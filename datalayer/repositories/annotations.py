@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from datalayer.db.driver_errors import driver_errors_translated
-from datalayer.domain.annotated_candles import closed_candles, compared
-from datalayer.domain.annotation import Annotation, check_shown
+from datalayer.domain.annotated_candles import check_shown, closed_candles, compared
+from datalayer.domain.annotation import Annotation
 from datalayer.domain.frame_codec import digest_of
 from datalayer.domain.inference_frame import InferenceDataFrame
 from datalayer.domain.moments import utc_moment

@@ -186,12 +186,20 @@ def test_lists_by_symbol_range_label_author_and_time(
     assert store.list_annotations(as_of=DAY) == []
 
 
-def test_what_does_not_show_the_label_is_refused(store: AnnotationStore, frame: InferenceDataFrame) -> None:
+def test_what_does_not_show_the_label_is_refused(
+    store: AnnotationStore, loader: HistoricalDataLoader, frame: InferenceDataFrame
+) -> None:
     with pytest.raises(InvalidInputError, match="needs what it was made on"):
         store.save(annotation())
     with pytest.raises(InvalidInputError, match="larger context_window_minutes"):
         store.save(annotation(start=MOMENT + 40 * MINUTE, end=MOMENT + 50 * MINUTE), frame)
-    with pytest.raises(InvalidInputError, match="no candle of 1d"):
+    for beyond in ({"end": MOMENT + 31 * MINUTE}, {"start": MOMENT - 101 * MINUTE}):
+        with pytest.raises(InvalidInputError, match="does not show the candles of 1m"):
+            store.save(annotation(**beyond, timeframes=("1m",)), frame)
+    bare = loader.get_context(BTC, MOMENT + 0.5 * MINUTE, window_minutes=0)  # has the minute that forms
+    with pytest.raises(InvalidInputError, match="does not show the candles of 1m"):
+        store.save(annotation(end=MOMENT + MINUTE, timeframes=("1m",)), bare)
+    with pytest.raises(InvalidInputError, match="the candles of 1d"):
         store.save(annotation(timeframes=("1d",)), frame)
     with pytest.raises(InvalidInputError, match="another symbol"):
         store.save(annotation(symbol="ETH/USDT"), frame)
@@ -201,7 +209,7 @@ def test_what_does_not_show_the_label_is_refused(store: AnnotationStore, frame: 
     with pytest.raises(InvalidInputError, match="revision=2"):
         store.get_data(saved.id, 2)
     assert store.save(annotation(start=MISSING, end=MISSING + 2 * MINUTE, timeframes=("1m",)), frame)
-    with pytest.raises(InvalidInputError, match="shows no candle"):
+    with pytest.raises(InvalidInputError, match="does not show"):
         store.save(annotation(start=MISSING, end=MISSING + MINUTE, timeframes=("1m",)), frame)
 
 
