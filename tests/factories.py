@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,3 +95,17 @@ def dirty_range(*, empty: bool = False, **change: Any) -> dict[str, Any]:
     """Return the columns of a dirty range of one hour, or of none."""
     end = MOMENT if empty else MOMENT + timedelta(hours=1)
     return {"relation": "candles", "start_ts": MOMENT, "end_ts": end} | change
+
+
+def annotation(**change: Any) -> dict[str, Any]:
+    """Return the columns of an annotation; its data are not there."""
+    row = {
+        "id": uuid.uuid4(),
+        "revision": 1,
+        "symbol": "BTC/USDT",
+        "timeframes": [60],
+        "label": "up",
+        "author": "test",
+    }
+    times = {"start_ts": MOMENT, "end_ts": MOMENT + timedelta(minutes=1)}
+    return row | times | {"is_deleted": False, "content_hash": bytes(32)} | change

@@ -8,8 +8,18 @@ import pytest
 from sqlalchemy import CheckConstraint, insert, text
 from sqlalchemy.exc import IntegrityError
 
-from datalayer.models import Base, Candle, DirtyRange, Instrument, OrderBook, RejectedRecord, Trade
-from tests.factories import MOMENT, candle, dirty_range, order_book, rejected_record, trade
+from datalayer.models import (
+    Annotation,
+    AnnotationData,
+    Base,
+    Candle,
+    DirtyRange,
+    Instrument,
+    OrderBook,
+    RejectedRecord,
+    Trade,
+)
+from tests.factories import MOMENT, annotation, candle, dirty_range, order_book, rejected_record, trade
 from tests.sample_rows import add_instrument, fill_every_table
 
 if TYPE_CHECKING:
@@ -45,6 +55,13 @@ async def refusal(conn: AsyncConnection, model: type[Base], row: dict[str, Any])
         (RejectedRecord, rejected_record(status="lost", resolved_at=MOMENT), "ck_rejected_records_status"),
         (RejectedRecord, rejected_record(status="retried"), "ck_rejected_records_resolved"),
         (DirtyRange, dirty_range(relation="trades"), "ck_dirty_ranges_relation"),
+        (Annotation, annotation(), "fk_annotations_content_hash"),
+        (Annotation, annotation(revision=0), "ck_annotations_revision"),
+        (Annotation, annotation(symbol="BTCUSDT"), "ck_annotations_symbol"),
+        (Annotation, annotation(timeframes=[]), "ck_annotations_timeframes"),
+        (Annotation, annotation(end_ts=MOMENT), "ck_annotations_range"),
+        (Annotation, annotation(author=""), "ck_annotations_texts"),
+        (AnnotationData, {"content_hash": b"short", "frame": b""}, "ck_annotation_data_content_hash"),
         (DirtyRange, dirty_range(empty=True), "ck_dirty_ranges_range"),
     ],
 )
