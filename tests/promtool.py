@@ -31,10 +31,12 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def run_rule_tests(folder: Path, tests: list[dict[str, Any]]) -> str:
+def run_rule_tests(folder: Path, tests: list[dict[str, Any]], every: str = "1m") -> str:
     """Run tests by `promtool test rules`; returns what it says, empty if they pass."""
     path = folder / "test.yml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
+    path.write_text(
+        yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": every, "tests": tests})
+    )
     found = subprocess.run(
         ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False
     )

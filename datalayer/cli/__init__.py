@@ -11,10 +11,12 @@ import typer
 
 from datalayer.cli import aggregates, annotation, db, instruments, market, migrate, rejects, rollout, server
 from datalayer.cli.coverage import coverage
+from datalayer.cli.dashboard import dashboard
 from datalayer.cli.demo import demo
 from datalayer.cli.health import EXITS, doctor, status
 from datalayer.cli.ingest import ingest
 from datalayer.cli.metrics import metrics
+from datalayer.cli.monitor import monitor
 from datalayer.config import URL_FORMS
 from datalayer.errors import DataLayerError, NoDataError
 
@@ -48,7 +50,8 @@ for command in (market.candles, market.trades, market.book, market.inference, co
     app.command(rich_help_panel="Market data", epilog=_OF_DATA)(command)
 for look in (status, doctor):
     app.command(rich_help_panel="Operation", epilog=EXITS)(look)
-app.command(rich_help_panel="Operation")(metrics)
+for serve in (monitor, dashboard, metrics):
+    app.command(rich_help_panel="Operation")(serve)
 
 
 def _print_version(wanted: bool) -> None:

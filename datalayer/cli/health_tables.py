@@ -74,7 +74,7 @@ def _series_table(state: DatabaseState) -> Table:
             one.label,
             f"{one.stored.first:%Y-%m-%d %H:%M:%S}",
             f"{one.stored.last:%Y-%m-%d %H:%M:%S}",
-            length_text(state.at - one.known_at),
+            length_text(state.age_of(one)),
             "-" if one.missing is None else f"{one.missing:,}",
         )
     return table
@@ -148,7 +148,7 @@ def _series(one: SeriesState, state: DatabaseState) -> dict[str, Any]:
         "timeframe": None if one.timeframe is None else one.timeframe.label,
         "first": one.stored.first.isoformat(),
         "last": one.stored.last.isoformat(),
-        "age_s": (state.at - one.known_at).total_seconds(),
+        "age_s": state.age_of(one).total_seconds(),
         "missing_in_last_day": one.missing,
     }
 

@@ -34,11 +34,11 @@ def check_aggregates(state: DatabaseState, limits: HealthLimits) -> Iterator[Fin
 
 def check_freshness(state: DatabaseState, limits: HealthLimits) -> Iterator[Finding]:
     """Whether live series go on."""
-    live = [one for one in state.series if state.at - one.known_at <= limits.live_within]
-    stale = [one for one in live if state.at - one.known_at > limits.stale_after + _length(one)]
+    live = [one for one in state.series if state.age_of(one) <= limits.live_within]
+    stale = [one for one in live if state.age_of(one) > limits.stale_after + _length(one)]
     for symbol in sorted({one.stored.symbol for one in stale}):
         ends = (
-            f"{one.label} {length_text(state.at - one.known_at)} ago"
+            f"{one.label} {length_text(state.age_of(one))} ago"
             for one in stale
             if one.stored.symbol == symbol
         )

@@ -49,7 +49,7 @@ def check_jobs(state: DatabaseState, limits: HealthLimits) -> Iterator[Finding]:
     failed = [one for one in state.jobs if one.has_failed]
     late = [one for one in state.jobs if one.lag > limits.job_lag and not one.has_failed]
     for reason, ones in _by_reason(failed).items():
-        found = f"the last run failed of {', '.join(map(_name, ones))}: {reason}"
+        found = f"the last run failed of {_names(ones)}: {reason}"
         todo = f"see to the reason, then `CALL run_job({ones[0].job.job_id})` in psql{likewise(ones[1:])}"
         yield Finding("jobs", Verdict.PROBLEM, found, todo)
     if late:
@@ -66,6 +66,13 @@ def check_jobs(state: DatabaseState, limits: HealthLimits) -> Iterator[Finding]:
 
 def _name(one: JobState) -> str:
     return f"{one.job.kind.name.lower()} of {one.job.relation}"
+
+
+def _names(ones: Iterable[JobState]) -> str:
+    grouped: dict[str, list[str]] = {}
+    for one in ones:
+        grouped.setdefault(one.job.kind.name.lower(), []).append(one.job.relation)
+    return "; ".join(f"{kind} of {', '.join(names)}" for kind, names in grouped.items())
 
 
 def _by_reason(failed: Iterable[JobState]) -> dict[str, list[JobState]]:

@@ -134,6 +134,10 @@ class DatabaseState:
     series: tuple[SeriesState, ...] = ()
     open_rejects: Mapping[str, int] = field(default_factory=dict)
 
+    def age_of(self, series: SeriesState) -> timedelta:
+        """Return how old the last row of a series is; zero where the exchange's clock is ahead."""
+        return max(self.at - series.known_at, timedelta(0))
+
     @property
     def is_current(self) -> bool:
         """Whether the schema is the one that this package wants."""
