@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from datalayer.monitoring.endpoint import Reading, quantile, rate
-from datalayer.monitoring.words import bytes_text, length_text
+from datalayer.monitoring.words import bytes_text, length_text, seconds_text
 
 if TYPE_CHECKING:
     from datalayer.monitoring import DatabaseState
@@ -51,10 +49,12 @@ def service_table(before: Reading, after: Reading) -> Table:
             kind.replace("_", " "),
             f"{rate(before, after, 'datalayer_ingestion_accepted_total', kind=kind):,.1f}",
             f"{waiting:,.0f}",
-            _seconds(quantile(before, after, "datalayer_ingestion_age_seconds", 0.95, kind=kind)),
-            _seconds(quantile(before, after, "datalayer_ingestion_flush_duration_seconds", 0.95, kind=kind)),
+            seconds_text(quantile(before, after, "datalayer_ingestion_age_seconds", 0.95, kind=kind)),
+            seconds_text(
+                quantile(before, after, "datalayer_ingestion_flush_duration_seconds", 0.95, kind=kind)
+            ),
         )
-    reads = _seconds(quantile(before, after, "datalayer_cache_read_duration_seconds", 0.99))
+    reads = seconds_text(quantile(before, after, "datalayer_cache_read_duration_seconds", 0.99))
     outbox = bytes_text(after.total("datalayer_outbox_size_bytes"))
     table.caption = (
         f"cache hit rate {_hit_rate(before, after)}, reads 99 % {reads}; outbox {outbox}; "
@@ -67,11 +67,3 @@ def service_table(before: Reading, after: Reading) -> Table:
 def _hit_rate(before: Reading, after: Reading) -> str:
     hits, misses = (rate(before, after, f"datalayer_cache_{what}_total") for what in ("hits", "misses"))
     return f"{hits / (hits + misses):.0%}" if hits + misses else "-"
-
-
-def _seconds(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    if value < 1e-3:  # noqa: PLR2004 (a millisecond)
-        return f"{1e6 * value:.0f} µs"
-    return f"{1e3 * value:.0f} ms" if value < 1 else length_text(timedelta(seconds=value))

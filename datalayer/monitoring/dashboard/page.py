@@ -12,7 +12,7 @@ from datalayer.domain.timeframe import Timeframe
 from datalayer.monitoring.checks import diagnose
 from datalayer.monitoring.dashboard.svg import candle_chart, coverage_map, highest, line_chart
 from datalayer.monitoring.findings import Verdict, worst
-from datalayer.monitoring.words import bytes_text, length_text
+from datalayer.monitoring.words import bytes_text, length_text, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +41,7 @@ td, th { padding: 2px 18px 2px 0; } td.n { text-align: right; font-variant-numer
 li { margin: 4px 0; overflow-wrap: anywhere; } ul { margin: 0; padding-left: 18px; }
 svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg text.mark { text-anchor: end; } .grid { stroke: var(--line); }
+.absent { stroke: var(--down); stroke-dasharray: 4 4; }
 .up line, .up rect { stroke: var(--up); } .up rect { fill: var(--card); } .down line { stroke: var(--down); } .down rect { fill: var(--down); }
 .line { fill: none; stroke-width: 1.6; } .l0.line { stroke: var(--up); } .l1.line { stroke: var(--l1); }
 .l2.line { stroke: var(--l2); } .l3.line { stroke: var(--warn); } svg text.l0 { fill: var(--up); } svg text.l1 { fill: var(--l1); }
@@ -95,7 +96,7 @@ def choices(chosen: Mapping[str, str], offered: Mapping[str, Iterable[str]]) -> 
 def symbol_sections(view: SymbolView, symbol: str, timeframe: Timeframe) -> str:
     """Return candles, coverage and rows a second of a symbol."""
     empty = '<p class="soft">nothing of it is stored</p>'
-    candles = candle_chart(view.candles) if len(view.candles) else empty
+    candles = candle_chart(view.candles, timeframe.length) if len(view.candles) else empty
     coverage = coverage_map(view.reports, view.start, view.end) if view.reports else empty
     keys = "".join(
         f'<span class="key {name}"></span>{text}'
@@ -110,7 +111,7 @@ def symbol_sections(view: SymbolView, symbol: str, timeframe: Timeframe) -> str:
     left = "".join(
         f"<p class='soft'>{one.label}: too many candles for this span</p>" for one in view.left_out
     )
-    rates = line_chart(view.rates) if view.rates else empty
+    rates = line_chart(view.rates) if view.rates else '<p class="soft">nothing came in that hour</p>'
     return (
         _section(f"{symbol} {timeframe.label}, the last {len(view.candles)} candles", candles)
         + _section(f"Coverage: {missing:,} missing", f'{coverage}<p class="soft">{keys}</p>{left}')
@@ -129,7 +130,7 @@ def latency_section(history: ServiceHistory) -> str:
     if history.failure is not None or not history.rates:
         return _section("Service", f'<p class="soft">{escape(text)}</p>')
     latencies = history.latencies
-    marks = _marks(highest(latencies), lambda value: f"{1e3 * value:,.3g} ms") if latencies else {}
+    marks = _marks(highest(latencies), seconds_text) if latencies else {}
     chart = line_chart(latencies, marks) if latencies else '<p class="soft">nothing was measured yet</p>'
     return _section("Latencies", chart) + _section(
         "Events accepted a second", line_chart({"all": history.rates})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import pandas as pd
 
@@ -35,11 +36,12 @@ class _Scale:
         return round(self.begin + share * (self.end - self.begin), 1)
 
 
-def candle_chart(frame: pd.DataFrame) -> str:
-    """Return candles side by side, those that rose hollow.
+def candle_chart(frame: pd.DataFrame, length: timedelta) -> str:
+    """Return candles side by side, those that rose hollow; a dashed line stands where candles are absent between two.
 
     Args:
         frame: as from `CandleRepository.query_ohlcv_data`; not empty.
+        length: of its candles.
     """
     y = _Scale(float(frame["low"].min()), float(frame["high"].max()), HEIGHT - _BOTTOM, _TOP)
     step = _PLOT_WIDTH / len(frame)
@@ -52,6 +54,13 @@ def candle_chart(frame: pd.DataFrame) -> str:
             f'<g class="{side}"><line x1="{x:.1f}" x2="{x:.1f}" y1="{y(high)}" y2="{y(low)}"/>'
             f'<rect x="{x - 0.35 * step:.1f}" width="{0.7 * step:.1f}" y="{top}" height="{max(bottom - top, 0.6):.1f}"/></g>'
         )
+    times = frame.index.tolist()
+    for n, (before, after) in enumerate(pairwise(times), 1):
+        if after - before > length:
+            x = _LEFT + n * step
+            parts.append(
+                f'<line class="absent" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
+            )
     marks = [(value, f"{value:,.10g}") for value in (y.low, (y.low + y.high) / 2, y.high)]
     return _frame(parts, _grid(y, marks) + _times(frame.index[0], frame.index[-1]), "candles")
 

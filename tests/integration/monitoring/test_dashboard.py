@@ -97,6 +97,7 @@ async def test_it_shows_candles_holes_rates_and_storage(engine: AsyncEngine, set
         found = await ask(url, "?symbol=btcusdt&timeframe=1m")
     assert found.status == 200
     assert len(re.findall(r'<g class="(?:up|down)">', found.text)) == 100
+    assert found.text.count('class="absent"') == 1
     assert f"Coverage: {HOLE} missing" in found.text
     assert (
         f"missing: {hole:%Y-%m-%d %H:%M:%S} to {hole + HOLE * timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
