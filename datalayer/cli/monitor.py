@@ -42,16 +42,20 @@ def monitor(
 async def _watch(settings: Settings, address: str | None, every_s: float, symbols: list[str] | None) -> None:
     with cancelled_by_signals():
         async with DatabaseConnectionManager(settings) as database:
-            watch, service = DatabaseWatch(database, symbols=symbols), _Service(address)
+            watch, service = DatabaseWatch(database, symbols=symbols), Service(address)
             with Live(console=Console(), screen=True, auto_refresh=False) as live:
                 while True:
                     await asyncio.gather(watch.look(), service.look())
-                    live.update(_screen(watch, service), refresh=True)
+                    live.update(screen(watch, service), refresh=True)
                     await asyncio.sleep(every_s)
 
 
-class _Service:
-    """The last two readings of a service."""
+class Service:
+    """The last two readings of a service.
+
+    Args:
+        address: of its metrics; None: there is none.
+    """
 
     def __init__(self, address: str | None) -> None:
         self.address = address
@@ -60,6 +64,7 @@ class _Service:
         self.failure: str | None = None
 
     async def look(self) -> None:
+        """Read once."""
         if self.address is None:
             return
         try:
@@ -71,7 +76,8 @@ class _Service:
             self.before, self.after, self.failure = self.after, found, None
 
 
-def _screen(watch: DatabaseWatch, service: _Service) -> RenderableType:
+def screen(watch: DatabaseWatch, service: Service) -> RenderableType:
+    """Return what is shown."""
     parts: list[RenderableType] = []
     state = watch.state
     if state is None:

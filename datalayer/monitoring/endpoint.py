@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -51,17 +51,30 @@ def read_endpoint(address: str) -> Reading:
 
     Raises:
         InvalidInputError: the address is none of HTTP.
-        OSError: nothing answers there.
+        OSError: nothing answers there, or something else than metrics.
+    """
+    checked_address(address)
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (checked just now)
+            samples = [
+                found for line in answer.read().decode().splitlines() if (found := _SAMPLE.match(line))
+            ]
+        values = {(one[1], frozenset(_LABEL.findall(one[2] or ""))): float(one[3]) for one in samples}
+    except (HTTPException, ValueError) as exc:
+        msg = f"these are no metrics: {exc}"
+        raise OSError(msg) from exc
+    return Reading(monotonic(), values)
+
+
+def checked_address(address: str) -> str:
+    """Return the address of metrics.
+
+    Raises:
+        InvalidInputError: it is none of HTTP.
     """
     if not address.startswith(("http://", "https://")):
         raise InvalidInputError("metrics", address, "give an address such as http://127.0.0.1:9464/metrics")
-    with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (checked just now)
-        lines = answer.read().decode().splitlines()
-    values = {}
-    for line in lines:
-        if found := _SAMPLE.match(line):
-            values[found[1], frozenset(_LABEL.findall(found[2] or ""))] = float(found[3])
-    return Reading(monotonic(), values)
+    return address
 
 
 def rate(before: Reading, after: Reading, name: str, **labels: str) -> float:

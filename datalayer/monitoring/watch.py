@@ -7,6 +7,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from datalayer.db.driver_errors import driver_errors_translated
 from datalayer.errors import DatabaseError, InvalidInputError
 from datalayer.monitoring.inspection import inspect_database
 
@@ -58,13 +59,17 @@ class DatabaseWatch:
         """Look now, and return what was found; None: it could not be told why not, see `failure`."""
         started = monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s), self._database.engine.connect() as conn:
-                self.state = await inspect_database(conn, symbols=self._symbols)
+            with driver_errors_translated():
+                async with asyncio.timeout(self._timeout_s), self._database.engine.connect() as conn:
+                    self.state = await inspect_database(conn, symbols=self._symbols)
             self.failure = None
-        except (DatabaseError, OSError, TimeoutError) as exc:
-            self.state = None  # old figures would be taken for new ones
+        except Exception as exc:
+            self.state = None
             self.failure = str(exc) or f"no answer in {self._timeout_s:g} s"
-            logger.warning("the database could not be looked at: %s", self.failure)
+            known = isinstance(exc, DatabaseError | TimeoutError)
+            logger.warning(
+                "the database could not be looked at: %s", self.failure, exc_info=None if known else exc
+            )
         self.duration_s = monotonic() - started
         return self.state
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from datalayer.monitoring.endpoint import Reading, quantile, rate, read_endpoint
+from datalayer.monitoring.endpoint import Reading, checked_address, quantile, rate, read_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-logger = logging.getLogger(__name__)
 
 EVERY_S: Final = 10.0
 _KEPT: Final = 360
@@ -32,10 +29,13 @@ class ServiceHistory:
 
     Args:
         address: of its metrics; None: there is none.
+
+    Raises:
+        InvalidInputError: the address is none of HTTP.
     """
 
     def __init__(self, address: str | None) -> None:
-        self.address = address
+        self.address = None if address is None else checked_address(address)
         self.failure: str | None = None
         self._before: Reading | None = None
         self._rates: deque[tuple[datetime, float]] = deque(maxlen=_KEPT)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import timedelta
 from html import escape
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
-from datalayer.domain.timeframe import Timeframe
 from datalayer.monitoring.checks import diagnose
 from datalayer.monitoring.dashboard.svg import candle_chart, coverage_map, highest, line_chart
 from datalayer.monitoring.findings import Verdict, worst
 from datalayer.monitoring.words import bytes_text, length_text, seconds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
+    from datalayer.domain.timeframe import Timeframe
     from datalayer.monitoring.dashboard.history import ServiceHistory
     from datalayer.monitoring.dashboard.reading import SymbolView
     from datalayer.monitoring.state import DatabaseState
@@ -52,6 +53,8 @@ rect.traded { fill: var(--up); } rect.silent { fill: var(--l1); } rect.missing {
 """
 STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 REFRESH_S: Final = 15
+SPANS: Final = {f"{days} day{'s' if days > 1 else ''}": timedelta(days=days) for days in (1, 7, 30, 365)}
+"""Lengths of the coverage map."""
 
 
 def document(title: str, body: str, *, refresh: bool = False) -> str:
@@ -200,9 +203,3 @@ def _section(title: str, inner: str) -> str:
 
 def _marks(top: float, words: Callable[[float], str]) -> dict[float, str]:
     return {value: words(value) for value in (0.0, top / 2, top)}
-
-
-def spans() -> Sequence[tuple[str, timedelta]]:
-    """Return the spans of the coverage map."""
-    day = Timeframe.D1.length
-    return (("1 day", day), ("7 days", 7 * day), ("30 days", 30 * day), ("365 days", 365 * day))

@@ -70,7 +70,7 @@ async def serve_dashboard(
         ConfigurationError: it cannot listen there.
     """
     site = _Site(database, DatabaseWatch(database, interval_s=every_s), ServiceHistory(metrics))
-    app = web.Application(middlewares=[_guard(_LOCAL | {host, *names})])
+    app = web.Application(middlewares=[_guard(_LOCAL | {name.lower() for name in (host, *names)})])
     app.router.add_get("/", site.show)
     async with AsyncExitStack() as ending:
         runner = web.AppRunner(app, access_log=None)
@@ -120,7 +120,6 @@ class _Site:
         return _answer(page.document("Data layer", body, refresh=True))
 
     async def _symbol(self, state: DatabaseState, asked: Mapping[str, str], symbols: list[str]) -> str:
-        spans = dict(page.spans())
         symbol = canonical_symbol(asked.get("symbol", symbols[0]))
         if symbol not in symbols:
             raise InvalidInputError(
@@ -130,12 +129,16 @@ class _Site:
         stored = [one.timeframe for one in series if one.timeframe is not None]
         default = next((one for one in (Timeframe.M1, *stored) if one in stored), Timeframe.M1)
         timeframe = Timeframe.parse(asked.get("timeframe", default.label))
-        span = asked.get("coverage", next(iter(spans)))
-        if span not in spans:
-            raise InvalidInputError("coverage", span, f"use one of {', '.join(spans)}")
-        view = await read_symbol(self._database, symbol, series, timeframe, spans[span])
+        span = asked.get("coverage", next(iter(page.SPANS)))
+        if span not in page.SPANS:
+            raise InvalidInputError("coverage", span, f"use one of {', '.join(page.SPANS)}")
+        view = await read_symbol(self._database, symbol, series, timeframe, page.SPANS[span])
         chosen = {"symbol": symbol, "timeframe": timeframe.label, "coverage": span}
-        offered = {"symbol": symbols, "timeframe": [one.label for one in Timeframe], "coverage": list(spans)}
+        offered = {
+            "symbol": symbols,
+            "timeframe": [one.label for one in Timeframe],
+            "coverage": list(page.SPANS),
+        }
         return (
             page.choices(chosen, offered)
             + f"<main>{page.symbol_sections(view, symbol, timeframe)}{self._rest(state)}</main>"
@@ -153,8 +156,8 @@ class _Site:
 def _guard(hosts: frozenset[str]) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        name = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-        if name not in hosts:
+        host = request.host.lower()
+        if (host if host.endswith("]") else host.rsplit(":", 1)[0]) not in hosts:
             raise web.HTTPMisdirectedRequest(text="this name is not served here; see --name\n")
         return await handler(request)
 

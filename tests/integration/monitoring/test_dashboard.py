@@ -223,12 +223,6 @@ async def test_a_port_in_use_is_a_clear_error(settings: Settings) -> None:
                 pass
 
 
-def test_without_the_extra_it_is_named() -> None:
-    code = "import sys; sys.modules['aiohttp'] = None; import datalayer.monitoring.dashboard"
-    found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert "ConfigurationError: the dashboard needs aiohttp, the extra `dashboard`" in found.stderr
-
-
 def test_the_command_serves_until_it_is_asked_to_end(settings: Settings) -> None:
     shell = {name: value for name, value in shell_on(settings).env.items() if value}
     command = [sys.executable, "-c", "from datalayer.cli import main; main()", "dashboard", "--port", "0"]

@@ -17,7 +17,7 @@ from datalayer.db import migrations
 from datalayer.db.connection import DatabaseConnectionManager, create_engine
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
-from datalayer.monitoring import HealthLimits, Verdict, diagnose, inspect_database
+from datalayer.monitoring import DatabaseWatch, HealthLimits, Verdict, diagnose, inspect_database
 from datalayer.monitoring.checks import drift
 from datalayer.timescale import compress_chunks
 from tests.conftest import new_database
@@ -315,6 +315,25 @@ async def test_a_server_that_refuses_writes(own_database: Settings) -> None:
     (one,) = await found(own_database, "database")
     assert one.verdict is PROBLEM
     assert one.found.endswith("read-only")
+
+
+@pytest.mark.native
+async def test_a_database_that_lets_nobody_in_any_more(own_database: Settings) -> None:
+    async with DatabaseConnectionManager(own_database) as database:
+        watch = DatabaseWatch(database)
+        assert await watch.look() is not None
+        url = own_database.require_url()
+        beside = own_database.load(
+            database_url=url.set(database="postgres").render_as_string(hide_password=False)
+        )
+        async with transaction(beside) as conn:
+            await conn.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS false'))
+            inside = (
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'"
+            )
+            await conn.execute(text(inside))
+        assert await watch.look() is None
+        assert "not currently accepting connections" in (watch.failure or "")
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -185,10 +185,24 @@ def test_a_port_in_use_is_a_clear_error() -> None:
             pass
 
 
-def test_without_the_extra_it_is_named() -> None:
-    code = "import sys; sys.modules['prometheus_client'] = None; import datalayer.monitoring.metrics"
-    found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert "ConfigurationError: metrics need prometheus-client, the extra `metrics`" in found.stderr
+WITHOUT = """
+import importlib, sys
+sys.modules["prometheus_client"] = sys.modules["aiohttp"] = None
+for part in ("metrics", "dashboard"):
+    try:
+        importlib.import_module(f"datalayer.monitoring.{part}")
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_an_extra_that_is_missing_is_named() -> None:
+    said = subprocess.check_output([sys.executable, "-c", WITHOUT], text=True).splitlines()
+    starts = (
+        "ConfigurationError metrics need prometheus-client, the extra `metrics`",
+        "ConfigurationError the dashboard needs aiohttp, the extra `dashboard`",
+    )
+    assert all(line.startswith(start) for line, start in zip(said, starts, strict=True))
 
 
 def test_the_command_serves_until_it_is_asked_to_end(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import os
 import pty
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from rich.console import Console
 
+from datalayer.cli.monitor import Service, screen
+from datalayer.db.connection import DatabaseConnectionManager
 from datalayer.errors import InvalidInputError
+from datalayer.monitoring import DatabaseWatch
 from datalayer.monitoring.endpoint import Reading, quantile, rate, read_endpoint
 from datalayer.monitoring.metrics import serve_metrics
 from tests.monitored import monitored, work
@@ -68,10 +73,23 @@ def test_an_address_that_is_none() -> None:
         read_endpoint("/etc/passwd")
 
 
+async def test_something_else_that_answers_there() -> None:
+    async with await asyncio.start_server(_answer_nonsense, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(OSError, match="these are no metrics"):
+            await asyncio.to_thread(read_endpoint, f"http://127.0.0.1:{port}/metrics")
+
+
+async def _answer_nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"220 mail.example ESMTP\r\n")
+    writer.close()
+
+
 async def test_it_shows_database_and_service_in_80_columns(settings: Settings, tmp_path: Path) -> None:
     async with monitored(settings, tmp_path) as service:
         await work(service)
-        shown = await asyncio.to_thread(_screen, settings, service.address)
+        shown = await asyncio.to_thread(_run, settings, service.address)
     lines = CODES.sub("", HOME.sub("\n", shown)).splitlines()
     assert [line for line in lines if len(line.rstrip()) > COLUMNS] == []
     text = "\n".join(lines)
@@ -85,13 +103,19 @@ async def test_it_shows_database_and_service_in_80_columns(settings: Settings, t
         assert part in text, text
 
 
-async def test_a_service_that_does_not_answer_is_said(settings: Settings) -> None:
-    address = f"http://127.0.0.1:{free_port()}/metrics"
-    shown = await asyncio.to_thread(_screen, settings, address)
-    assert f"{address} does not answer" in CODES.sub("", shown).replace("\r\n", "")
+async def test_a_service_and_a_database_that_do_not_answer_are_said(settings: Settings) -> None:
+    service = Service(f"http://127.0.0.1:{free_port()}/metrics")
+    async with DatabaseConnectionManager(settings) as database:
+        watch = DatabaseWatch(database, timeout_s=1e-6)
+        await asyncio.gather(watch.look(), service.look())
+    console = Console(width=COLUMNS, record=True, file=io.StringIO())
+    console.print(screen(watch, service))
+    first, *_, last = console.export_text().replace("\n", " ").split("does not answer: ")
+    assert (first, last.strip() != "") == ("the database ", True)
+    assert service.failure in last.replace("  ", " ")
 
 
-def _screen(settings: Settings, address: str) -> str:
+def _run(settings: Settings, address: str) -> str:
     """Run the command in a terminal until it has drawn twice, and end it as Ctrl-C does."""
     ours, theirs = pty.openpty()
     shell = {name: value for name, value in shell_on(settings).env.items() if value}
