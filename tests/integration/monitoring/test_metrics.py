@@ -89,9 +89,7 @@ async def test_reads_are_measured_where_they_happen(settings: Settings, tmp_path
     assert after.value("datalayer_cache_read_duration_seconds_count", kind="ohlcv") == cached + 1
     assert found.value("datalayer_query_duration_seconds_count", kind="trades") >= 1
     assert found.value("datalayer_provider_duration_seconds_count", kind="multi_timeframe_data") == 1
-    assert found.value("datalayer_provider_duration_seconds_sum", kind="trades") > found.value(
-        "datalayer_query_duration_seconds_sum", kind="trades"
-    )
+    assert found.value("datalayer_provider_duration_seconds_count", kind="trades") == 1
     assert found.value("datalayer_cache_misses_total", kind="order_books") >= 1
     assert found.value("datalayer_cache_hits_total", kind="candles") >= 1
 
