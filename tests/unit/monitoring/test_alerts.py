@@ -65,7 +65,8 @@ NEWEST, INTERVAL = "datalayer_series_newest_timestamp_seconds", "datalayer_serie
 FREE, DISK = 'datalayer_disk_free_bytes{folder="data"}', 'datalayer_disk_size_bytes{folder="data"}'
 BUFFERED = 'datalayer_ingestion_buffered_events{kind="trade"}'
 STORED = 'datalayer_ingestion_stored_total{kind="trade", outcome="inserted"}'
-ACCEPTED = 'datalayer_ingestion_accepted_total{kind="candle"}'
+ACCEPTED = 'datalayer_ingestion_accepted_total{kind="candle", instance="one"}'
+OTHER = 'datalayer_ingestion_accepted_total{kind="candle", instance="other"}'
 REJECTED = 'datalayer_ingestion_rejected_total{kind="trade", rule="positive_price"}'
 RETRIES = 'datalayer_ingestion_retries_total{kind="trade", reason="no_answer"}'
 SAVED, BEFORE = "datalayer_relation_compression_saved_ratio", "datalayer_relation_compression_before_bytes"
@@ -84,7 +85,12 @@ CASES = [
     ),
     latency("DatalayerEventsLate", "datalayer_ingestion_age_seconds", "trade", below=10.0, above=30.0),
     gauge("DatalayerServiceDown", "up", {"job": "datalayer-ingest"}, 0, 1),
-    Case("DatalayerIngestStalled", {ACCEPTED: "500x60"}, {ACCEPTED: "0+1x60"}),
+    Case(
+        "DatalayerIngestStalled",
+        {ACCEPTED: "500x60", OTHER: "0+1x60"},
+        {ACCEPTED: "0+1x60"},
+        {"instance": "one"},
+    ),
     Case(
         "DatalayerWritesStalled",
         {BUFFERED: "5x60", STORED: "100x60"},
