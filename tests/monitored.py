@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from datalayer import DataCacheManager, DataIngestionPipeline, UnifiedDataProvider
 from datalayer.db.connection import DatabaseConnectionManager
+from datalayer.integrations.feeds import ConnectionStatistics, FeedStatistics
 from datalayer.monitoring import DatabaseWatch
-from datalayer.monitoring.metrics import DatabaseCollector, ServiceMetrics, serve_metrics
+from datalayer.monitoring.metrics import DatabaseCollector, FeedCollector, ServiceMetrics, serve_metrics
 from datalayer.timescale import compress_chunks
 from tests.integration.ingestion.market import BTC, ETH, QUICK, book, candle, trade
 from tests.no_server import engine_on_nothing
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from datalayer.config import Settings
 
 CANDLES, TRADES, BOOKS = 30, 20, 10
+FEED = FeedStatistics(
+    "binance",
+    (ConnectionStatistics(3, datetime.now(UTC), 0.5, 1, 0, "lost"),),
+    events={"trades": 20},
+    faults={"late": 1},
+    gaps={"filled": 1},
+    invalid_books=(BTC,),
+)
 
 
 @dataclass
@@ -57,6 +66,9 @@ async def monitored(settings: Settings, folder: Path) -> AsyncIterator[Monitored
             database=database, cache=cache, pipeline=pipeline, symbols=["BTCUSDT"], folders={"outbox": folder}
         )
         metrics.registry.register(DatabaseCollector(watch))
+        metrics.registry.register(
+            FeedCollector(lambda: FEED)
+        )  # a real one: tests/integration/feeds/test_cli_ingest.py
         with serve_metrics(metrics, port=0) as address:
             yield Monitored(database, cache, pipeline, metrics, watch, address)
 

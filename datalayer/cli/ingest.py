@@ -105,10 +105,12 @@ class _Measured:
         self._folder = outbox.absolute().parent
 
     @contextmanager
-    def serving(self, database: DatabaseConnectionManager, pipeline: DataIngestionPipeline) -> Iterator[None]:
+    def serving(
+        self, database: DatabaseConnectionManager, pipeline: DataIngestionPipeline, feed: Feed
+    ) -> Iterator[None]:
         from datalayer.monitoring.metrics import serve_metrics  # noqa: PLC0415 (an extra)
 
-        self.metrics.watch(database=database, pipeline=pipeline, folders={"outbox": self._folder})
+        self.metrics.watch(database=database, pipeline=pipeline, feed=feed, folders={"outbox": self._folder})
         with serve_metrics(self.metrics, host=self._host, port=self._port) as address:
             logger.info("metrics at %s", address)
             yield
@@ -151,10 +153,11 @@ async def _serve(
         pipeline = await DataIngestionPipeline(
             database, outbox=outbox, settings=ingestion, hooks=hooks
         ).open()
-        served = nullcontext() if measured is None else measured.serving(database, pipeline)
+        feed = feed_of(pipeline)
+        served = nullcontext() if measured is None else measured.serving(database, pipeline, feed)
         with cancelled_by_signals(), served:
             try:
-                async with feed_of(pipeline) as feed:
+                async with feed:
                     await _report_until_end(feed, pipeline, report, every_s)
             except asyncio.CancelledError:
                 logger.info("ending: what is left goes to the database")

@@ -10,7 +10,15 @@ except ImportError as exc:
 
 from datalayer.monitoring.metrics.database import DatabaseCollector
 from datalayer.monitoring.metrics.disks import DiskCollector
+from datalayer.monitoring.metrics.feeds import FeedCollector
 from datalayer.monitoring.metrics.service import ServiceMetrics
 from datalayer.monitoring.metrics.serving import DEFAULT_PORT, serve_metrics
 
-__all__ = ["DEFAULT_PORT", "DatabaseCollector", "DiskCollector", "ServiceMetrics", "serve_metrics"]
+__all__ = [
+    "DEFAULT_PORT",
+    "DatabaseCollector",
+    "DiskCollector",
+    "FeedCollector",
+    "ServiceMetrics",
+    "serve_metrics",
+]

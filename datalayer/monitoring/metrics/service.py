@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.monitoring.metrics.cache import CacheCollector
 from datalayer.monitoring.metrics.disks import DiskCollector
+from datalayer.monitoring.metrics.feeds import FeedCollector
 from datalayer.monitoring.metrics.ingestion import IngestionMetrics, PipelineCollector
 from datalayer.monitoring.metrics.pool import PoolCollector
 from datalayer.monitoring.metrics.reads import ReadMetrics
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from datalayer.cache import DataCacheManager
     from datalayer.db.connection import DatabaseConnectionManager
     from datalayer.ingestion import DataIngestionPipeline, IngestionHooks
+    from datalayer.integrations.feeds import Feed
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class ServiceMetrics:
         database: DatabaseConnectionManager | None = None,
         cache: DataCacheManager | None = None,
         pipeline: DataIngestionPipeline | None = None,
+        feed: Feed | None = None,
         symbols: Iterable[str] = (),
         folders: Mapping[str, Path] | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class ServiceMetrics:
             database: its pool is told of.
             cache: hits and misses, size, and how old what it has is.
             pipeline: throughput, buffers, outbox.
+            feed: connections, events, faults and holes, by exchange.
             symbols: of the cache, in any known spelling; others have no series of their own.
             folders: room on their disks is told, by the name given, such as `{"outbox": path.parent}`.
 
@@ -78,6 +82,8 @@ class ServiceMetrics:
         if pipeline is not None:
             snapshot = in_this_loop(lambda: pipeline.statistics)
             self.registry.register(PipelineCollector(snapshot, pipeline.settings.outbox_max_bytes))
+        if feed is not None:
+            self.registry.register(FeedCollector(in_this_loop(lambda: feed.statistics)))
 
 
 def in_this_loop(take: Callable[[], T]) -> Callable[[], T]:

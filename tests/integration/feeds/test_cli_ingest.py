@@ -77,6 +77,12 @@ async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], 
     assert told["is_healthy"]
     assert scraped.value("datalayer_ingestion_accepted_total", kind="trade") == len(market.trades)
     assert scraped.value("datalayer_disk_free_bytes", folder="outbox") > 0
+    assert scraped.value("datalayer_feed_connections", exchange="binance", state="up") == len(
+        told["connections"]
+    )
+    assert scraped.value("datalayer_feed_events_total", exchange="binance", kind="trades") == len(
+        market.trades
+    )
     assert await check_trades(engine, market, []) == len(market.trades)
     async with UnitOfWork(engine) as uow:
         assert (await uow.instruments.get(BTC)).price_scale == 2

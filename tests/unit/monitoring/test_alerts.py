@@ -91,6 +91,8 @@ CASES = [
         {ACCEPTED: "0+1x60"},
         {"instance": "one"},
     ),
+    gauge("DatalayerFeedDown", "datalayer_feed_connections", {"exchange": "binance", "state": "down"}, 1, 0),
+    gauge("DatalayerFeedDown", "datalayer_feed_invalid_books", {"exchange": "coinbase"}, 2, 0),
     Case(
         "DatalayerWritesStalled",
         {BUFFERED: "5x60", STORED: "100x60"},
