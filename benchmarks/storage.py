@@ -169,7 +169,7 @@ def sizes(columns: tuple[dict[str, Any], dict[str, Any]]) -> Iterator[tuple[str,
                 yield f"ArcticDB, {name}", arcticdb_bytes(values, Path(folder))
 
 
-async def stored(
+async def store(
     engine: AsyncEngine, year: pd.DataFrame, trades: pd.DataFrame, books: OrderBookColumns
 ) -> None:
     if os.environ.get("DATALAYER_TEST_URL"):  # policies would compress what is still being written
@@ -192,7 +192,7 @@ async def main(copies: int, candle_rows: int) -> None:
     }
     found: dict[str, dict[str, float | None]] = {}
     async with benchmark_engine() as engine:
-        await stored(engine, year, trades, books)
+        await store(engine, year, trades, books)
         for table, of in columns.items():
             rows = len(of[0]["ts"])
             compressed = await compress_chunks(engine, table)

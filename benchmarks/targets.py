@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import datalayer.sync
 from benchmarks import (
+    backtesting,
     cache_reads,
     concurrency,
     ingestion,
@@ -27,19 +29,26 @@ from benchmarks import (
     provider,
     provider_history,
     read_latency,
+    storage,
 )
-from benchmarks.harness import benchmark_engine
+from benchmarks.harness import SYMBOL, Stopwatch, benchmark_engine, candles
 from benchmarks.made_market import compress, fill
 from benchmarks.targets_page import Kept, Result, write_page
-from datalayer.repositories import InstrumentRepository
+from datalayer.repositories import CandleRepository, InstrumentRepository
+from datalayer.timescale import compress_chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+IS_NATIVE = "DATALAYER_TEST_URL" in os.environ
 READ_ALIKE = {
     "seven timeframes aligned, 100 rows": "seven timeframes by asyncpg fetch and merge_asof",
     "a minute of order books": "a minute of order books by ORM, entities",
 }
+
+
+def rows_of(*, quick: bool) -> int:
+    return 20_000 if quick else 1_000_000 if IS_NATIVE else 200_000
 
 
 async def cache(*, quick: bool) -> AsyncIterator[Result]:
@@ -64,7 +73,7 @@ async def cache(*, quick: bool) -> AsyncIterator[Result]:
 
 async def queries(*, quick: bool) -> AsyncIterator[Result]:
     async with benchmark_engine() as engine:
-        await fill(engine, 20_000 if quick else 1_000_000, 3_600)
+        await fill(engine, rows_of(quick=quick), 3_600)
         await compress(engine)
         found = await read_latency.latencies(engine, 5 if quick else 100)
         for name, (_, p95) in found.items():
@@ -76,7 +85,7 @@ async def queries(*, quick: bool) -> AsyncIterator[Result]:
 
 async def together(*, quick: bool) -> AsyncIterator[Result]:
     async with benchmark_engine() as engine:
-        await fill(engine, 20_000 if quick else 1_000_000, 3_600)
+        await fill(engine, rows_of(quick=quick), 3_600)
         lines = [line async for line in concurrency.compare(engine, 1 if quick else 6, 5_000)]
     hand = {line.readers: line for line in lines if line.way != "ours, DataFrames" and line.writes_per_s}
     for line in lines:
@@ -85,7 +94,7 @@ async def together(*, quick: bool) -> AsyncIterator[Result]:
             p95 = float(np.percentile(line.ms, 95))
             other = ("asyncpg fetch, rows", float(np.percentile(hand[line.readers].ms, 95)))
             yield Result(
-                f"query: {line.readers} readers, {beside}, p95",
+                f"query: {line.readers} at once, {beside}, p95",
                 "ms",
                 100,
                 p95,
@@ -96,7 +105,7 @@ async def together(*, quick: bool) -> AsyncIterator[Result]:
 
 async def answers(*, quick: bool) -> AsyncIterator[Result]:
     async with benchmark_engine() as engine:
-        await provider.store(engine, 100_000 if quick else 1_000_000)
+        await provider.store(engine, max(rows_of(quick=quick), 100_000))
         way = provider_history.Way(engine)
         await provider_history.answered([way], 3 if quick else 100)
         found = await provider.live(engine, 3 if quick else 60, provider.Feed())
@@ -137,8 +146,56 @@ async def moving(*, quick: bool) -> AsyncIterator[Result]:
     yield Result("Parquet to verified rows", "1/s", 120_000, ours, "migration", "DataFrame.to_sql", to_sql)
 
 
+async def looping(*, quick: bool) -> AsyncIterator[Result]:
+    async with benchmark_engine() as engine:
+        frame = candles(2_000 if quick else 200_000)
+        async with engine.begin() as conn:
+            await CandleRepository(conn).upsert_candles(SYMBOL, "1m", frame)
+        url = engine.url.render_as_string(hide_password=False)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "candles.parquet"
+            frame.to_parquet(path)
+            with await asyncio.to_thread(datalayer.sync.connect, url) as market:
+                loops = backtesting.Loops(market, frame, path)
+                ways = (loops.clock, loops.window_blocks, loops.parquet_and_itertuples)
+                runs = [[await timed(way) for way in ways] for _ in range(1 if quick else 5)]
+    clock, blocks, tuples = (len(frame) / float(np.median(column)) for column in zip(*runs, strict=True))
+    beside = ("Parquet file, itertuples", tuples)
+    yield Result(
+        "backtest: candles to the loop, by the clock", "1/s", 1_000_000, clock, "backtesting", *beside
+    )
+    yield Result("backtest: candles to the loop, blocks", "1/s", 1_000_000, blocks, "backtesting", *beside)
+
+
+async def timed(way: Callable[[], float]) -> float:
+    with Stopwatch() as watch:
+        await asyncio.to_thread(way)
+    return watch.seconds
+
+
+async def saving(*, quick: bool) -> AsyncIterator[Result]:
+    copies, rows = (1, 43_200) if quick else (20, 527_040)
+    year, trades, books = candles(rows), storage.real_trades(copies), storage.real_books(copies)
+    columns = {
+        "candles": storage.candle_columns(year),
+        "trades": storage.trade_columns(trades),
+        "order_books": storage.book_columns(books),
+    }
+    async with benchmark_engine() as engine:
+        await storage.store(engine, year, trades, books)
+        for table, (steps, floats) in columns.items():
+            found = await compress_chunks(engine, table)
+            yield Result(f"compression: saved of {table}", "%", 80, 100 * found.saved, "storage")
+            parquet = storage.parquet(floats, 3) / len(steps["ts"])
+            each = found.bytes_after / len(steps["ts"])
+            beside = ("Parquet, zstd 3", parquet)
+            yield Result(
+                f"compression: {table}, a row, beside Parquet", "bytes", parquet, each, "storage", *beside
+            )
+
+
 PARTS: dict[str, Callable[..., AsyncIterator[Result]]] = {
-    part.__name__: part for part in (cache, queries, together, answers, writing, moving)
+    part.__name__: part for part in (cache, queries, together, answers, writing, moving, looping, saving)
 }
 
 
@@ -147,7 +204,7 @@ async def main() -> None:
     parser.add_argument("--only", choices=PARTS, help="measure this part, keep the others")
     parser.add_argument("--quick", action="store_true", help="tiny: shows that it works, keeps nothing")
     chosen = parser.parse_args()
-    kept = Kept.load("native" if "DATALAYER_TEST_URL" in os.environ else "embedded")
+    kept = Kept.load("native" if IS_NATIVE else "embedded")
     kept.load_before = os.getloadavg()[0]
     for name, part in PARTS.items():
         if chosen.only in {None, name}:
