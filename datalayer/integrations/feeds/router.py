@@ -175,11 +175,13 @@ class Router:
 
     async def _clock(self, symbol: str, time_us: int) -> None:
         """Note the exchange's time: seconds may be over."""
-        builder = self.states[symbol].seconds
-        if builder is None:
+        state = self.states[symbol]
+        if (builder := state.seconds) is None:
             return
-        grace_us = self.settings.second_grace_ms * 1_000
-        await self.ingest_seconds(builder.advance((time_us - grace_us) // _SECOND_US))
+        # After a lost connection the order book may speak first; the second that broke off waits for the trades to tell.
+        if state.trades.cause == "sequence":
+            grace_us = self.settings.second_grace_ms * 1_000
+            await self.ingest_seconds(builder.advance((time_us - grace_us) // _SECOND_US))
         self.gaps.rebuild_due(symbol)
 
     def _open(self, symbol: str, timeframe: Timeframe | None, hole: Hole) -> None:

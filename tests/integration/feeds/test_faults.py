@@ -6,6 +6,7 @@ DATALAYER_TEST_SEEDS=20 tries as many random courses of a longer market.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 from dataclasses import replace
@@ -263,3 +264,33 @@ async def test_coinbase_by_the_same_runner(engine: AsyncEngine, tmp_path: Path) 
     assert seconds.index[0] >= begin
     span = int(begin.timestamp() * 1_000), int(end.timestamp() * 1_000)
     await check_candles(engine, market, "1s", start_ms=span[0], end_ms=span[1], silent=False)
+
+
+async def test_a_second_that_broke_off_is_not_ended_by_the_order_book(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    """The first message of the new connection is of the book, three seconds on; no trade has told of the hole yet."""
+    market = load_market(most=SHORT)
+    trades = [n for n, step in enumerate(market.steps) if step.kind == "trade" and n >= 300]
+    place = next(
+        n + 1
+        for n, after in itertools.pairwise(trades)
+        if market.steps[n].data["T"] // 1_000 == market.steps[after].data["T"] // 1_000
+    )
+    last_ms = market.steps[place - 1].data["T"]
+    resumed = next(
+        n
+        for n, step in enumerate(market.steps)
+        if n > place and step.kind == "depth@100ms" and step.data["E"] > last_ms + 3_000
+    )
+    async with (
+        BinanceServer([market], {place: Fault("cut", resumed - place)}) as server,
+        feeding(engine, tmp_path / "o", binance(server), candles=[]) as feed,
+    ):
+        await server.play(end=resumed + 1)
+        while feed.statistics.connections[0].reconnects == 0:  # noqa: ASYNC110 (no event of ours tells)
+            await asyncio.sleep(0.01)
+    async with UnitOfWork(engine) as uow:
+        stored = await uow.candles.query_ohlcv_data(BTC, "1s", source="stored")
+    assert len(stored) > 0
+    assert stored.index[-1].timestamp() < last_ms // 1_000
