@@ -127,4 +127,5 @@ class RestClient:
         except ValueError:
             wait_s = _DEFAULT_RETRY_AFTER_S
         logger.warning("%s answers %d: no requests for %g s", self._exchange.name, status, wait_s)
-        self._closed_until = asyncio.get_running_loop().time() + wait_s
+        # Another request that was on its way may be told less; the longest ban holds.
+        self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + wait_s)

@@ -47,6 +47,20 @@ async def test_it_waits_as_long_as_it_is_told() -> None:
     assert seen[1] - seen[0] >= 0.2
 
 
+async def test_a_shorter_ban_does_not_end_a_longer_one() -> None:
+    """Both requests are on their way when the exchange bans; the second is told to wait for less."""
+    seen: list[float] = []
+    answers = [
+        web.Response(status=418, headers={"Retry-After": "0.4"}),
+        web.Response(status=429, headers={"Retry-After": "0.01"}),
+        web.Response(text="done"),
+        web.Response(text="done"),
+    ]
+    async with asking(answers, seen) as client:
+        await asyncio.gather(client.get(RestRequest("/thing")), client.get(RestRequest("/thing")))
+    assert seen[2] - seen[0] >= 0.4
+
+
 async def test_server_faults_are_tried_again_and_refusals_are_not() -> None:
     seen: list[float] = []
     answers = [
