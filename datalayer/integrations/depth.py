@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from datalayer.integrations.fields import INT64_MAX
+
 if TYPE_CHECKING:
     from datalayer.integrations.fields import Levels
 
@@ -136,6 +138,9 @@ class BookRules(Protocol):
     def find_top_levels(self, count: int) -> TopLevels | None:
         """Return the best levels; None: the book is invalid."""
 
+    def reaches(self, count: int) -> bool:
+        """Tell whether the best `count` levels are all known; a snapshot of limited depth shows no more than it has."""
+
 
 class _Side:
     """One side: sizes by price, and the prices in ascending order.
@@ -174,9 +179,13 @@ class LocalOrderBook:
     Args:
         buffer_diffs: how many diffs are kept while a snapshot is awaited. The oldest is dropped beyond that; the
             snapshot then has to be newer, which the sequence check sees to.
+        depth: levels of a side at which snapshots are cut off; None: they have all. What lies beyond the last of them is known
+            only where it has changed since, so that those levels are never given out.
     """
 
-    def __init__(self, *, buffer_diffs: int = DEFAULT_BUFFER_DIFFS) -> None:
+    def __init__(self, *, buffer_diffs: int = DEFAULT_BUFFER_DIFFS, depth: int | None = None) -> None:
+        self._depth = depth
+        self._lowest_bid, self._highest_ask = 0, INT64_MAX
         self._waiting: deque[DepthDiff] = deque(maxlen=buffer_diffs)
         self._last_update_id: int | None = None
         self._bids = _Side(())
@@ -206,6 +215,8 @@ class LocalOrderBook:
             return _gap(snapshot.last_update_id, waiting[0])
         self._waiting.clear()
         self._bids, self._asks = _Side(snapshot.bids), _Side(snapshot.asks)
+        self._lowest_bid = snapshot.bids[-1][0] if self._is_cut_off(snapshot.bids) else 0
+        self._highest_ask = snapshot.asks[-1][0] if self._is_cut_off(snapshot.asks) else INT64_MAX
         events = [self._settle(snapshot.last_update_id, None), *map(self.apply_diff, waiting)]
         broken = (event for event in events if isinstance(event, SequenceGap | CrossedBook))
         return next(broken, events[-1])
@@ -231,10 +242,24 @@ class LocalOrderBook:
         return self._settle(diff.last_update_id, diff.event_time_us)
 
     def find_top_levels(self, count: int) -> TopLevels | None:
-        """Return the best `count` levels of each side, or None while the book is invalid."""
+        """Return the best `count` levels of each side, fewer where more are not known; None while the book is invalid."""
         if self._last_update_id is None:
             return None
-        return TopLevels(self._bids.highest(count), self._asks.lowest(count))
+        bids, asks = self._bids.highest(count), self._asks.lowest(count)
+        return TopLevels(
+            tuple(level for level in bids if level[0] >= self._lowest_bid),
+            tuple(level for level in asks if level[0] <= self._highest_ask),
+        )
+
+    def reaches(self, count: int) -> bool:
+        """Tell whether the best `count` levels of each side lie within the last snapshot."""
+        bids, asks = self._bids.prices, self._asks.prices
+        bid = bids[-count] if len(bids) >= count else 1
+        ask = asks[count - 1] if len(asks) >= count else INT64_MAX - 1
+        return bid >= self._lowest_bid and ask <= self._highest_ask
+
+    def _is_cut_off(self, levels: Levels) -> bool:
+        return self._depth is not None and len(levels) >= self._depth
 
     def _settle(self, update_id: int, event_time_us: int | None) -> BookEvent:
         bids, asks = self._bids.prices, self._asks.prices

@@ -62,7 +62,8 @@ class BinanceSpot(Exchange):
         trades: "trade" for every trade; "aggTrade" for the trades of one order at one price as one. Their ids are counted
             apart, so a symbol must stay with one of the two.
         time_unit: what is asked of the streams; the values tell by their size which they are.
-        book_depth: levels of the snapshot from which an order book begins, at most 5,000.
+        book_depth: levels of the snapshot from which an order book begins, at most 5,000. When the best levels that are stored
+            have moved beyond it, another one is asked for; it should be many times `FeedSettings.book_levels`.
         api_key: sent with REST requests; market data need none.
     """
 
@@ -118,7 +119,7 @@ class BinanceSpot(Exchange):
 
     def new_book(self) -> BookRules:
         """Return a book that follows update ids."""
-        return LocalOrderBook()
+        return LocalOrderBook(depth=self.book_depth)
 
     def book_request(self, symbol: str) -> RestRequest:
         """Return how to ask for a snapshot."""

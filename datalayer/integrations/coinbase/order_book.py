@@ -40,3 +40,7 @@ class SocketOrderBook:
     def find_top_levels(self, count: int) -> TopLevels | None:
         """Return the best levels; None: the book is invalid."""
         return self._book.find_top_levels(count)
+
+    def reaches(self, count: int) -> bool:
+        """Tell whether the best levels are all known, as they are: its snapshots have all levels."""
+        return self._book.reaches(count)

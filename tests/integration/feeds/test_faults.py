@@ -12,6 +12,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 from aiohttp import web
@@ -34,6 +35,7 @@ from tests.integration.feeds.feeding import (
     seen_all,
     stored_gaps,
     timeframes,
+    true_books,
 )
 
 if TYPE_CHECKING:
@@ -294,3 +296,46 @@ async def test_a_second_that_broke_off_is_not_ended_by_the_order_book(
         stored = await uow.candles.query_ohlcv_data(BTC, "1s", source="stored")
     assert len(stored) > 0
     assert stored.index[-1].timestamp() < last_ms // 1_000
+
+
+async def test_a_book_that_has_left_its_snapshot_gets_another(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Snapshots of a few levels, which the market of the recording soon leaves; no level may be missing in between."""
+    market = load_market(most=SHORT)
+    settings = replace(QUICK, handover_s=0.05, book_levels=5)
+    async with (
+        BinanceServer([market]) as server,
+        feeding(
+            engine, tmp_path / "o", binance(server, book_depth=30), candles=[], settings=settings
+        ) as feed,
+    ):
+        await server.play()
+        await seen_all(feed, market)
+    true, whole = true_books(market), 0
+    async with UnitOfWork(engine) as uow:
+        books = await uow.order_books.query_orderbook_snapshots(BTC)
+    for row, update_id in enumerate(books.last_update_ids.tolist()):
+        book = books.book(row, BTC)
+        ours = [
+            np.column_stack(side)
+            for side in ((book.bid_prices, book.bid_sizes), (book.ask_prices, book.ask_sizes))
+        ]
+        for side, best in zip(ours, true[update_id], strict=False):
+            assert np.array_equal(side, best[: len(side)])
+        whole += all(len(side) == 5 for side in ours)
+    assert server.requests["/api/v3/depth"] > 1
+    assert whole > len(books) / 2
+    assert await stored_gaps(engine) == []
+
+
+async def test_a_refused_snapshot_is_asked_for_ever_more_rarely(engine: AsyncEngine, tmp_path: Path) -> None:
+    market = load_market(most=600)
+    settings = replace(QUICK, retry_wait_initial_s=0.1, retry_wait_max_s=60.0)
+    async with (
+        BinanceServer([market]) as server,
+        feeding(engine, tmp_path / "o", binance(server), candles=[], settings=settings) as feed,
+    ):
+        server.rest_answers += [web.Response(status=400, text="Invalid symbol.") for _ in range(100)]
+        await server.play()
+        await asyncio.sleep(2)
+        assert feed.statistics.invalid_books == (BTC,)
+        assert 2 <= server.requests["/api/v3/depth"] <= 8

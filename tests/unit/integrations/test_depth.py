@@ -96,6 +96,31 @@ def test_an_old_snapshot_does_not_turn_a_valid_book_back() -> None:
     assert book.last_update_id == 105
 
 
+def test_levels_that_a_cut_off_snapshot_did_not_show_are_never_given_out() -> None:
+    """The bid at 48 was there all the time, and has not changed: this copy cannot know it; 47 came later."""
+    book = LocalOrderBook(depth=2)
+    book.apply_snapshot(SNAPSHOT)
+    assert book.reaches(2)
+    book.apply_diff(diff(101, 102, bids=((47, 5), (50, 0))))
+
+    assert not book.reaches(2)
+    assert book.reaches(1)
+    top = book.find_top_levels(2)
+    assert top is not None
+    assert (top.bids, top.asks) == (((49, 2),), ((51, 3), (52, 4)))
+
+
+def test_a_snapshot_that_is_shorter_than_its_depth_shows_all_there_is() -> None:
+    for depth in (None, 3):
+        book = LocalOrderBook(depth=depth)
+        book.apply_snapshot(SNAPSHOT)
+        book.apply_diff(diff(101, 102, bids=((47, 5), (50, 0))))
+        assert book.reaches(5)
+        top = book.find_top_levels(5)
+        assert top is not None
+        assert top.bids == ((49, 2), (47, 5))
+
+
 def test_a_crossed_book_is_invalid() -> None:
     book = LocalOrderBook()
     book.apply_snapshot(SNAPSHOT)
