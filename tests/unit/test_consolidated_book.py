@@ -187,6 +187,10 @@ def test_a_venue_that_gets_stale_is_left_out_and_named_and_comes_back() -> None:
     assert wrong is not None
     assert wrong.stale == {"two": -3_600.0, "three": None}
     assert wrong.ts == START
+    assert books.update("two", book([(102, 2)], [(202, 2)]))  # the clock was set right
+    right = books.find_book()
+    assert right is not None
+    assert (right.stale, right.bids.prices[0]) == ({"three": None}, 102)
 
     books = consolidator(clock, stale_after_s=2)
     books.update("one", book([(100, 1)], [(200, 1)]))

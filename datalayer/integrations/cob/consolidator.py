@@ -112,6 +112,8 @@ class Consolidator:
     def update(self, venue: str, book: OrderBook) -> bool:
         """Take the book of a venue in the place of its last one; False: it is older than that, and nothing was done.
 
+        A last one that is from further ahead than `stale_after_s` gives way to any.
+
         Args:
             venue: its name.
             book: of the venue's symbol, best level first, not crossed; as deep as the venue gives it. Each venue counts as deep as
@@ -128,7 +130,9 @@ class Consolidator:
             raise InvalidInputError("symbol", book.symbol, hint)
         ts, now = utc_moment(book.ts, "ts"), self.now()
         check_book(book)
-        if venue in self._held and ts < self._held[venue].ts:
+        held = self._held.get(venue)
+        # A book from far ahead is a slip of the venue's clock; nothing would ever follow it.
+        if held is not None and ts < held.ts and self._age_s(held, now) >= 0:
             return False
         bids = self._steps(known, "bid", book.bid_prices, book.bid_sizes)
         asks = self._steps(known, "ask", book.ask_prices, book.ask_sizes)
