@@ -47,7 +47,7 @@ _LIST: Final = """
     FROM feed_gaps WHERE {where} ORDER BY start_ts, id
 """
 _TRADE_GAPS: Final = text("""
-    SELECT before_id + 1, trade_id - 1, before_ts, ts FROM (
+    SELECT before_id + 1, trade_id - 1, least(before_ts, ts), greatest(before_ts, ts) FROM (
         SELECT ts, trade_id, lag(trade_id) OVER by_id AS before_id, lag(ts) OVER by_id AS before_ts
         FROM trades WHERE instrument_id = :instrument_id AND ts >= :since WINDOW by_id AS (ORDER BY trade_id)
     ) AS neighbours WHERE trade_id > before_id + 1 ORDER BY trade_id
@@ -142,7 +142,7 @@ class FeedGapRepository:
             since: trades from this time on are looked at, aware.
 
         Returns:
-            First and last missing id, and the times of the trades before and after; ascending.
+            First and last missing id, and the times of the trades before and after, the earlier one first; ascending by id.
 
         Raises:
             InvalidInputError: the symbol is not registered, or `since` is naive.

@@ -32,7 +32,7 @@ class Hole:
     Attributes:
         first: the first of them.
         last: the last of them, included.
-        start: time of what came before, or of what is missing first.
+        start: time of what came before, or of what is missing first; not after `end`.
         end: time of what came after.
         cause: why they are missing.
         missing: ranges that are still missing, ascending, both ends included.
@@ -109,7 +109,9 @@ class Sequence:
         """Note that a number is the next to come: what is missing before it is a hole."""
         hole = None
         if self.last is not None and self.time is not None and number > self.last + 1:
-            hole = Hole(self.last + 1, number - 1, self.time, time, self.cause)
+            # Numbers rule: an exchange's clock may go back between two of them.
+            start, end = sorted((self.time, time))
+            hole = Hole(self.last + 1, number - 1, start, end, self.cause)
             self.holes.append(hole)
         if self.last is None or number > self.last + 1:
             self.last, self.time = number - 1, time

@@ -22,7 +22,7 @@ from datalayer.integrations.binance.spot import BinanceSpot
 from datalayer.integrations.coinbase import CoinbaseExchange
 from tests.exchange_server.binance import BinanceServer
 from tests.exchange_server.coinbase import CoinbaseServer
-from tests.exchange_server.market import load_market
+from tests.exchange_server.market import load_market, shifted
 from tests.exchange_server.server import Fault
 from tests.integration.feeds.feeding import (
     BTC,
@@ -339,3 +339,25 @@ async def test_a_refused_snapshot_is_asked_for_ever_more_rarely(engine: AsyncEng
         await asyncio.sleep(2)
         assert feed.statistics.invalid_books == (BTC,)
         assert 2 <= server.requests["/api/v3/depth"] <= 8
+
+
+async def test_a_hole_over_which_the_clock_goes_back_is_filled_all_the_same(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    market = shifted(load_market(most=1_000), 0)  # a copy
+    steps = [step for step in market.steps if step.kind == "trade"]
+    steps[20].data["T"] = (
+        steps[17].data["T"] - 50
+    )  # the next one that comes, and the exchange's own record of it
+    dropped = {market.steps.index(steps[n]): Fault("drop") for n in (18, 19)}
+    async with (
+        BinanceServer([market], dropped) as server,
+        feeding(engine, tmp_path / "o", binance(server), candles=[]) as feed,
+    ):
+        await server.play()
+        await seen_all(feed, market)
+    gaps = [gap for gap in await stored_gaps(engine) if gap.kind == "trades"]
+    assert [(gap.state, gap.missing) for gap in gaps] == [("filled", 2)]
+    async with UnitOfWork(engine) as uow:
+        stored = await uow.trades.query_trades(BTC)
+    assert sorted(stored["trade_id"]) == [step.data["t"] for step in steps]

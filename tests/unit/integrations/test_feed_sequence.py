@@ -35,6 +35,14 @@ def test_a_hole_says_what_it_is() -> None:
     assert ids.see(17, at(17))[1].cause == "sequence"  # type: ignore[union-attr]
 
 
+def test_a_hole_over_which_the_clock_goes_back_does_not_end_before_it_begins() -> None:
+    ids = Sequence(10, at(10))
+    _, hole = ids.see(12, at(9))
+
+    assert hole is not None
+    assert (hole.first, hole.last, hole.start, hole.end) == (11, 11, at(9), at(10))
+
+
 def test_numbers_that_begin_anew_are_not_lost() -> None:
     ids = Sequence(1_000_000, at(0))
 
