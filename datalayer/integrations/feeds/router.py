@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from datalayer.domain.candle import Candle
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND_US: Final = 1_000_000
+_MOST_AHEAD: Final = timedelta(minutes=5)  # as the rules of the pipeline have it
 
 
 class Router:
@@ -69,6 +70,8 @@ class Router:
     async def take(self, event: FeedEvent, frame: str | bytes | None) -> None:
         """Take an event in; returns when the pipeline has it safe."""
         match event:
+            case Trade() | Candle() if self._is_ahead(event.ts):
+                await self._ahead(event, frame)
             case Trade():
                 await self._trade(event, frame)
             case Candle():
@@ -101,6 +104,9 @@ class Router:
         self, symbol: str, time_us: int, event: BookEvent, book: BookRules, frame: str | bytes
     ) -> None:
         """Take in that a message was handed to an order book; a sample goes to the pipeline when one is due."""
+        if self._is_ahead(EPOCH + time_us * MICROSECOND):
+            self.faults.note("ahead", f"{symbol}: an order book of {EPOCH + time_us * MICROSECOND}")
+            return
         await self._clock(symbol, time_us)
         sampling = self.states[symbol].books
         if (sample := sampling.find_sample(time_us, event, book)) is None:
@@ -120,6 +126,19 @@ class Router:
         """Hand over 1s candles that were made from trades."""
         for candle in candles:
             self._count("candles", await self._pipeline.ingest_ohlcv_candle(candle))
+
+    @staticmethod
+    def _is_ahead(time: datetime) -> bool:
+        """Tell whether a time is nonsense: whatever waits for it would wait for years, and what is between would count as missing."""
+        return time - datetime.now(UTC) > _MOST_AHEAD
+
+    async def _ahead(self, event: Trade | Candle, frame: str | bytes | None) -> None:
+        """Hand a record from far ahead to the pipeline, which refuses it; nothing here goes by it, and what it stands for is missing."""
+        self.faults.note("ahead", event)
+        if isinstance(event, Trade):
+            self._count("trades", await self._pipeline.ingest_trade(event, received=frame))
+        else:
+            self._count("candles", await self._pipeline.ingest_ohlcv_candle(event, received=frame))
 
     async def _trade(self, trade: Trade, frame: str | bytes | None) -> None:
         state = self.states[trade.symbol]
@@ -167,6 +186,9 @@ class Router:
     async def _heartbeat(self, event: Heartbeat) -> None:
         state = self.states[event.symbol]
         time = EPOCH + event.time_us * MICROSECOND
+        if self._is_ahead(time):
+            self.faults.note("ahead", event)
+            return
         if event.last_trade_id is not None and state.trades.last is not None:
             hole = state.trades.expect(event.last_trade_id + 1, time)
             if hole is not None:

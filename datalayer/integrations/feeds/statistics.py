@@ -44,7 +44,7 @@ class FeedStatistics:
         exchange: its name.
         connections: one each.
         events: by kind: trades, candles, forming, order_books, quotes.
-        faults: by kind: malformed, unknown, repeated, late, rejected, sequence_gap, crossed_book, failed.
+        faults: by kind: malformed, unknown, repeated, late, ahead, rejected, sequence_gap, crossed_book, failed.
         gaps: holes by what became of them: open, filled, lost.
         invalid_books: symbols whose local order book waits for a snapshot.
     """

@@ -361,3 +361,31 @@ async def test_a_hole_over_which_the_clock_goes_back_is_filled_all_the_same(
     async with UnitOfWork(engine) as uow:
         stored = await uow.trades.query_trades(BTC)
     assert sorted(stored["trade_id"]) == [step.data["t"] for step in steps]
+
+
+async def test_messages_from_the_far_future_mislead_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
+    """A trade and an update of the book say the year 2200; the trade is had from REST, and the rest goes on."""
+    market = shifted(load_market(most=1_500), 0)  # a copy
+    far_ms = 7_258_118_400_000
+    wrong = next(step for step in market.steps[300:] if step.kind == "trade")
+    book = next(step for step in market.steps[500:] if step.kind == "depth@100ms")
+    true_ms, wrong.data["T"], book.data["E"] = wrong.data["T"], far_ms, far_ms
+    settings = replace(QUICK, silent_seconds="fill")
+    async with (
+        BinanceServer([market]) as server,
+        feeding(engine, tmp_path / "o", binance(server), candles=[], settings=settings) as feed,
+    ):
+        await server.play(end=market.steps.index(wrong) + 1)
+        await asyncio.sleep(0.2)
+        wrong.data["T"] = true_ms
+        await server.play()
+        await seen_all(feed, market)
+        assert feed.statistics.faults["ahead"] == 2
+    gaps = await stored_gaps(engine)
+    assert [(gap.kind, gap.state, gap.missing) for gap in gaps] == [("trades", "filled", 1)]
+    await check_trades(engine, market, gaps, first_id=market.trades[0]["t"])
+    async with UnitOfWork(engine) as uow:
+        books = await uow.order_books.query_orderbook_snapshots(BTC)
+        candles = await uow.candles.query_ohlcv_data(BTC, "1s", source="stored")
+    assert books.timestamps[-1] > np.datetime64(market.trades[-1]["T"] - 2_000, "ms")
+    assert len(candles) == (candles.index[-1] - candles.index[0]) / SECOND + 1
