@@ -107,7 +107,9 @@ class Connection:
             if isinstance(error, IngestionClosedError) or not isinstance(error, LOST):
                 raise error
             self._last_error = f"{type(error).__name__}: {error}"
-        self._failures = 0 if session.age_s >= self._settings.stable_after_s else self._failures + 1
+        # A connection on which nothing is traded ends by its silence, again and again; that must not make the pauses longer.
+        lived_s = min(self._settings.stable_after_s, self._settings.silent_after_s)
+        self._failures = 0 if session.age_s >= lived_s else self._failures + 1
         state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
         state.attempt_number = max(self._failures, 1)
         wait_s = self._wait(state)

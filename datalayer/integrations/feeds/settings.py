@@ -28,7 +28,8 @@ class FeedSettings:
         ping_every_s: seconds between pings of ours; one that is not answered in as many seconds ends the connection.
         connect_timeout_s: seconds in which a connection must be made.
         queue_frames: frames that may wait in memory, a connection; beyond them the socket is not read.
-        stable_after_s: a connection that lived so many seconds was no failure, and the next wait is short again.
+        stable_after_s: a connection that lived so many seconds, or until it was given up for its silence, was no failure, and the
+            next wait is short again.
         retry_wait_initial_s: longest wait before the second attempt to connect or to ask; it doubles each time.
         retry_wait_max_s: longest wait of all.
         connection_age: share of the exchange's limit at which a connection is replaced, before it is cut.

@@ -389,3 +389,14 @@ async def test_messages_from_the_far_future_mislead_nothing(engine: AsyncEngine,
         candles = await uow.candles.query_ohlcv_data(BTC, "1s", source="stored")
     assert books.timestamps[-1] > np.datetime64(market.trades[-1]["T"] - 2_000, "ms")
     assert len(candles) == (candles.index[-1] - candles.index[0]) / SECOND + 1
+
+
+async def test_a_silent_market_does_not_make_the_pauses_longer(engine: AsyncEngine, tmp_path: Path) -> None:
+    settings = replace(QUICK, silent_after_s=0.1, stable_after_s=60.0)
+    async with (
+        BinanceServer([load_market(most=SHORT)]) as server,
+        feeding(engine, tmp_path / "o", binance(server), candles=[], settings=settings) as feed,
+    ):
+        while feed.statistics.connections[0].reconnects < 5:  # noqa: ASYNC110 (no event of ours tells)
+            await asyncio.sleep(0.01)
+        assert feed._connections[0]._failures == 0
