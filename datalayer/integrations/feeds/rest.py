@@ -100,7 +100,8 @@ class RestClient:
                     body = await answer.read()
                     status, retry_after = answer.status, answer.headers.get("Retry-After", "")
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-                raise _PassingError(self._exchange.name, request.path, None, repr(exc)) from exc
+                told = str(exc) or type(exc).__name__
+                raise _PassingError(self._exchange.name, request.path, None, told) from exc
             if status not in _BANNED:
                 return self._checked(request, status, body)
             self._obey(status, retry_after)

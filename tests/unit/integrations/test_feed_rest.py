@@ -84,6 +84,12 @@ async def test_it_gives_up_after_some_attempts() -> None:
     assert len(seen) == 3
 
 
+async def test_an_exchange_that_is_away_is_told_in_words() -> None:
+    async with RestClient(BinanceSpot(rest_url="http://127.0.0.1:9"), QUICK) as client:
+        with pytest.raises(ExchangeError, match=r"did not answer to /thing: Cannot connect to host 127"):
+            await client.get(RestRequest("/thing"))
+
+
 def test_weight_is_spent_in_a_window() -> None:
     window = _Window(Limits(1, 1, None, rest_weight=100, rest_window_s=60))
 
