@@ -73,12 +73,12 @@ def _of_timestamps(values: Any, kind: Any, naive_zone: tzinfo) -> pd.DatetimeInd
     index = pd.DatetimeIndex(plain, name="timestamp")
     if kind.tz:
         return index.tz_localize("UTC")
-    try:
-        return index.tz_localize(naive_zone).tz_convert("UTC")
-    except ValueError as exc:
-        raise InvalidInputError(
-            "timestamp", str(naive_zone), f"a time is not one of this timezone: {exc}"
-        ) from exc
+    local = index.tz_localize(naive_zone, ambiguous="NaT", nonexistent="NaT")
+    wrong = index[np.asarray(local.isna()) & np.asarray(index.notna())]
+    if len(wrong):
+        hint = f"a time is not one of this timezone, which has {wrong[0]} twice or not at all"
+        raise InvalidInputError("timestamp", str(naive_zone), hint)
+    return local.tz_convert("UTC")
 
 
 def _numbers(values: Any) -> NDArray[Any]:

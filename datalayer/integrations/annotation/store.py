@@ -95,9 +95,9 @@ class AnnotationStore:
             return [labelled_rows(one, await stored.get_data(one.id, one.revision)) for one in chosen]
 
         rows = self._run(read)
-        return (
-            pd.concat(rows) if rows else pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC", name="timestamp"))
-        )
+        if rows:
+            return pd.concat(rows)
+        return pd.DataFrame(index=pd.DatetimeIndex([], dtype="datetime64[us, UTC]", name="timestamp"))
 
     def _run(self, work: Callable[[AnnotationRepository], Awaitable[T]], *, commit: bool = False) -> T:
         async def unit() -> T:

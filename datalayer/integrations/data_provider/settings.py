@@ -118,11 +118,11 @@ class LegacySettings:
             except (OverflowError, ValueError) as exc:
                 raise InvalidInputError(field, time, "are no milliseconds since 1970 UTC") from exc
         if self.times == "naive" and isinstance(time, datetime) and time.tzinfo is None:
-            try:
-                return pd.Timestamp(time).tz_localize(_zone(self.zone)).tz_convert(UTC).to_pydatetime()
-            except ValueError as exc:
-                hint = f"{self.zone} has this time twice or not at all ({exc}); give an aware one"
-                raise InvalidInputError(field, time, hint) from exc
+            local = pd.Timestamp(time).tz_localize(_zone(self.zone), ambiguous="NaT", nonexistent="NaT")
+            if pd.isna(local):
+                hint = f"{self.zone} has this time twice or not at all; give an aware one"
+                raise InvalidInputError(field, time, hint)
+            return local.tz_convert(UTC).to_pydatetime()
         return utc_moment(time, field)  # type: ignore[arg-type]  # which refuses what is no datetime
 
     def _renamed(self) -> zip[tuple[str, str]]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from datalayer.domain.feed_gap import FeedGap
 from datalayer.ingestion import UnitOfWork
 from datalayer.integrations.feeds.seconds import EPOCH, SECOND, second_of
@@ -122,9 +124,8 @@ class Resumption:
         missing = await self._coverage.query_missing_intervals(
             self._symbol, timeframe, since, stored.last, as_of=self._as_of, stored_only=True
         )
-        for start, end in zip(
-            missing["start"].dt.to_pydatetime(), missing["end"].dt.to_pydatetime(), strict=True
-        ):
+        starts, ends = (pd.DatetimeIndex(missing[name]).to_pydatetime() for name in ("start", "end"))
+        for start, end in zip(starts, ends, strict=True):
             if not any(gap.start < end and start < gap.end for gap in noted):
                 count = (end - start) // length
                 gap = FeedGap(self._symbol, "candles", timeframe, start, end, self._source, "restart", count)

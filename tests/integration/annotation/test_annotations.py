@@ -251,7 +251,9 @@ def test_rows_for_training_show_what_was_known_at_their_moment(
         for timeframe, table in known.items():
             for name in ("open", "high", "low", "close", "volume"):
                 assert row[f"{timeframe}.{name}"] == table[name].iloc[-1], (moment, timeframe, name)
-    assert store.training_rows([]).empty
+    nothing = store.training_rows([])
+    assert nothing.empty
+    assert nothing.index.dtype == rows.index.dtype == "datetime64[us, UTC]"
 
 
 def test_what_is_not_committed_is_not_there(
