@@ -86,6 +86,6 @@ def test_steps_are_one_line_each_where_there_is_no_terminal() -> None:
         with steps.step("Second", 10) as step:
             step.advance(10)
 
-    lines = capture.get().splitlines()
+    lines = capture.get().rstrip().splitlines()
     assert [line.split()[0] for line in lines] == ["First", "Second"]
     assert all(line.endswith(" s") for line in lines)
