@@ -7,6 +7,7 @@ import logging
 import threading
 import uuid
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pandas as pd
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _JOIN_S: Final = 5.0
+# An exchange may be asked before it has closed a candle by its own clock; what it says then must not go over its last word.
+_UNTIL_FINAL: Final = timedelta(seconds=5)
 _Subscribed: TypeAlias = tuple[Subscriber, list[Subscription]]
 
 
@@ -87,7 +90,7 @@ class DataLayerAccess:
         return self.settings.frame(found, symbol=self.settings.spelled(symbol), **attrs)
 
     def refresh(self, symbol: str, timeframe: Timeframe, limit: int) -> bool:
-        """Fetch the last closed candles from the exchange and store them; False: nobody knows how."""
+        """Fetch the candles that closed at least five seconds ago and store them; False: nobody knows how."""
         if self._fetch is None:
             if not self._has_told_no_fetch:
                 self._has_told_no_fetch = True
@@ -174,7 +177,7 @@ class DataLayerAccess:
             logger.exception("subscriber %s is told nothing more", subscriber.name)
 
     async def _fetched(self, fetch: FetchCandles, symbol: str, timeframe: Timeframe, limit: int) -> None:
-        end = timeframe.floor(self.market.cache.now)
+        end = timeframe.floor(self.market.cache.now - _UNTIL_FINAL)
         found = await fetch(symbol, timeframe, end - limit * timeframe.length, end)
         closed = [candle for candle in found if candle.ts < end and not candle.is_forming]
         if not closed:

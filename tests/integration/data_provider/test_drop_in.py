@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import warnings
 from contextlib import asynccontextmanager
@@ -19,11 +20,12 @@ from tests.integration.provider.feeding import BTC, START, feed, store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from datalayer import Settings, UnifiedDataProvider
+    from datalayer import Candle, Settings, UnifiedDataProvider
     from tests.integration.provider.conftest import Clock
 
 
@@ -98,6 +100,23 @@ def test_refresh_without_an_exchange_says_that_it_does_nothing(
     assert [record.message for record in caplog.records if "refresh=True does nothing" in record.message] == [
         caplog.records[0].message
     ]
+
+
+async def test_refresh_leaves_a_candle_alone_that_may_not_be_closed_by_the_clock_of_the_exchange(
+    market: datalayer.sync.UnifiedDataProvider, clock: Clock
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    async def fetch(symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> list[Candle]:
+        asked.append((symbol, timeframe, start, end))
+        return []
+
+    provider = DataProvider(market, fetch=fetch)
+    for seconds, minutes in ((241, 3), (245, 4)):
+        clock.now = START + timedelta(seconds=seconds)
+        await asyncio.to_thread(provider.get_historical_data, BTC, "1m", 2, refresh=True)
+        end = START + timedelta(minutes=minutes)
+        assert asked[-1] == (BTC, Timeframe.M1, end - timedelta(minutes=2), end)
 
 
 def test_a_warning_points_to_the_line_that_calls(market: datalayer.sync.UnifiedDataProvider) -> None:
