@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _JOIN_S: Final = 5.0
-# An exchange may be asked before it has closed a candle by its own clock; what it says then must not go over its last word.
+# An exchange may be asked before it has closed a candle by its own clock. What it says then must not go over its last word,
+# which the feed may have stored meanwhile.
 _UNTIL_FINAL: Final = timedelta(seconds=5)
 _Subscribed: TypeAlias = tuple[Subscriber, list[Subscription]]
 
@@ -90,7 +91,7 @@ class DataLayerAccess:
         return self.settings.frame(found, symbol=self.settings.spelled(symbol), **attrs)
 
     def refresh(self, symbol: str, timeframe: Timeframe, limit: int) -> bool:
-        """Fetch the candles that closed at least five seconds ago and store them; False: nobody knows how."""
+        """Fetch the last closed candles from the exchange and store them; False: nobody knows how."""
         if self._fetch is None:
             if not self._has_told_no_fetch:
                 self._has_told_no_fetch = True
@@ -177,14 +178,17 @@ class DataLayerAccess:
             logger.exception("subscriber %s is told nothing more", subscriber.name)
 
     async def _fetched(self, fetch: FetchCandles, symbol: str, timeframe: Timeframe, limit: int) -> None:
-        end = timeframe.floor(self.market.cache.now - _UNTIL_FINAL)
+        now = self.market.cache.now
+        end = timeframe.floor(now)
         found = await fetch(symbol, timeframe, end - limit * timeframe.length, end)
         closed = [candle for candle in found if candle.ts < end and not candle.is_forming]
         if not closed:
             return
+        frame = pd.DataFrame(closed).set_index("ts")
+        is_final = frame.index < end if now - end >= _UNTIL_FINAL else frame.index < end - timeframe.length
         async with UnitOfWork(self.market.asynchronous.database) as uow:
-            frame = pd.DataFrame(closed).set_index("ts")
-            await uow.candles.upsert_candles(symbol, timeframe, frame)
+            await uow.candles.upsert_candles(symbol, timeframe, frame[is_final])
+            await uow.candles.upsert_candles(symbol, timeframe, frame[~is_final], on_conflict="ignore")
             await uow.commit()
         await self.market.asynchronous.warm_up([symbol])  # which fills the holes of the cache
 

@@ -72,8 +72,8 @@ class DataProviderMixin:
             symbol: in any known spelling.
             timeframe: length of the candles.
             limit: the last so many; fewer if there are fewer.
-            refresh: ask the exchange for them first, and store what it says in the database, of candles that closed at least
-                five seconds ago: by its own clock the last one may not be closed yet. Without `fetch` nothing is done,
+            refresh: ask the exchange for them first, and store what it says in the database. A candle that closed less than five
+                seconds ago may not be closed by its clock, and goes over none that is stored. Without `fetch` nothing is done,
                 since the feed keeps that up to date; a warning says so, and `attrs["refreshed"]` is False.
 
         Returns:

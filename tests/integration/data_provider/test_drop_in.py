@@ -6,6 +6,7 @@ import asyncio
 import threading
 import warnings
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 import datalayer.sync
-from datalayer import CandleRepository, DataIngestionPipeline, Timeframe
+from datalayer import Candle, CandleRepository, DataIngestionPipeline, Timeframe, UnitOfWork
 from datalayer.errors import ConfigurationError, InvalidInputError, StaleDataError
 from datalayer.integrations.data_provider import DataProvider, DataProviderMixin, LegacySettings
 from tests.integration.provider.feeding import BTC, START, feed, store
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from datalayer import Candle, Settings, UnifiedDataProvider
+    from datalayer import Settings, UnifiedDataProvider
     from tests.integration.provider.conftest import Clock
 
 
@@ -102,21 +103,37 @@ def test_refresh_without_an_exchange_says_that_it_does_nothing(
     ]
 
 
-async def test_refresh_leaves_a_candle_alone_that_may_not_be_closed_by_the_clock_of_the_exchange(
-    market: datalayer.sync.UnifiedDataProvider, clock: Clock
+async def test_refresh_of_a_candle_that_may_not_be_closed_by_the_clock_of_the_exchange_goes_over_nothing(
+    market: datalayer.sync.UnifiedDataProvider, engine: AsyncEngine, clock: Clock
 ) -> None:
-    asked: list[tuple[Any, ...]] = []
+    minute = START + timedelta(minutes=3)
+    final = Candle(BTC, Timeframe.M1, minute, 60_000.0, 60_300.0, 59_900.0, 60_250.0, 5.0, 9)
+    early = replace(final, high=60_200.0, close=60_190.0, volume=4.0)
 
     async def fetch(symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> list[Candle]:
-        asked.append((symbol, timeframe, start, end))
-        return []
+        assert (symbol, timeframe, start, end) == (
+            BTC,
+            Timeframe.M1,
+            minute - timedelta(minutes=1),
+            final.closed_at,
+        )
+        return [early]
+
+    async def close() -> float:
+        async with engine.connect() as conn:
+            found = await CandleRepository(conn).query_ohlcv_data(
+                BTC, "1m", start=minute, end=final.closed_at
+            )
+        return float(found["close"].iloc[0])
 
     provider = DataProvider(market, fetch=fetch)
-    for seconds, minutes in ((241, 3), (245, 4)):
-        clock.now = START + timedelta(seconds=seconds)
+    async with UnitOfWork(engine) as uow:
+        await uow.candles.upsert_candles(BTC, "1m", pd.DataFrame([final]).set_index("ts"))
+        await uow.commit()
+    for seconds, expected in ((1, final.close), (6, early.close)):
+        clock.now = final.closed_at + timedelta(seconds=seconds)
         await asyncio.to_thread(provider.get_historical_data, BTC, "1m", 2, refresh=True)
-        end = START + timedelta(minutes=minutes)
-        assert asked[-1] == (BTC, Timeframe.M1, end - timedelta(minutes=2), end)
+        assert await close() == expected
 
 
 def test_a_warning_points_to_the_line_that_calls(market: datalayer.sync.UnifiedDataProvider) -> None:
