@@ -101,34 +101,34 @@ async def test_only_the_caller_commits(engine: AsyncEngine, transaction: str) ->
 
 
 async def test_counts_are_right_in_compressed_chunks(engine: AsyncEngine) -> None:
-    frame = ramp(30_000)
+    frame = ramp(30_000, Timeframe.M5)
     async with engine.begin() as conn:
         await InstrumentRepository(conn).ensure(BTC, 2, 6)
-        await CandleRepository(conn).upsert_candles(BTC, "1m", frame)
+        await CandleRepository(conn).upsert_candles(BTC, "5m", frame)
     async with engine.connect() as conn:
         await conn.execution_options(isolation_level="AUTOCOMMIT")
         chunks = len((await conn.execute(text("SELECT compress_chunk(show_chunks('candles'))"))).all())
     frame.iloc[5000:5010, 1] += 1
-    more = pd.concat([frame, ramp(100, start=frame.index[-1] + timedelta(minutes=1))])
+    more = pd.concat([frame, ramp(100, Timeframe.M5, frame.index[-1] + timedelta(minutes=5))])
     async with engine.begin() as conn:
         candles = CandleRepository(conn)
-        assert await candles.upsert_candles(BTC, "1m", more) == WriteCounts(100, 10, 29_990)
-        assert await candles.upsert_candles(BTC, "1m", more) == WriteCounts(0, 0, 30_100)
-        back = await candles.query_ohlcv_data(BTC, "1m")
+        assert await candles.upsert_candles(BTC, "5m", more) == WriteCounts(100, 10, 29_990)
+        assert await candles.upsert_candles(BTC, "5m", more) == WriteCounts(0, 0, 30_100)
+        back = await candles.query_ohlcv_data(BTC, "5m")
         pd.testing.assert_frame_equal(values(back), more, check_exact=True, check_freq=False)
     assert chunks > 2
 
 
 async def test_rewriting_what_a_compressed_chunk_holds_does_not_decompress_it(engine: AsyncEngine) -> None:
-    frame = ramp(30_000)
+    frame = ramp(30_000, Timeframe.M5)
     async with engine.begin() as conn:
         await InstrumentRepository(conn).ensure(BTC, 2, 6)
-        await CandleRepository(conn).upsert_candles(BTC, "1m", frame)
+        await CandleRepository(conn).upsert_candles(BTC, "5m", frame)
     async with engine.connect() as conn:
         await conn.execution_options(isolation_level="AUTOCOMMIT")
         await conn.execute(text("SELECT compress_chunk(show_chunks('candles'))"))
     async with engine.begin() as conn:
-        await CandleRepository(conn).upsert_candles(BTC, "1m", frame)
+        await CandleRepository(conn).upsert_candles(BTC, "5m", frame)
         chunks = (await conn.scalars(text("SELECT show_chunks('candles')::text"))).all()
         rows = [
             (await conn.execute(text(f"SELECT count(*) FROM ONLY {chunk}"))).scalar_one() for chunk in chunks
