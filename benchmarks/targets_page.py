@@ -120,7 +120,7 @@ def _draw_targets(figure: Figure, native: Kept, embedded: Kept) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("part of the aim that is used up (logarithmic): left of the line is met")
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     axes.set_title("Targets")
 
 
@@ -137,7 +137,7 @@ def _draw_readers(figure: Figure, native: Kept) -> None:
     for (name, points), colour in zip(curves.items(), (UP, DOWN, FAINT), strict=False):
         axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
     axes.set_xlabel("readers at once")
-    axes.set_ylabel("p95 of a read, ms")
-    axes.set_ylim(0)
-    axes.legend(loc="upper left")
-    axes.set_title("Reads by many at once, native server, two cores for everything")
+    axes.set_ylabel("p95 of a read, ms (logarithmic)")
+    axes.set_yscale("log")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    axes.set_title("Reads by many at once, two cores for everything")

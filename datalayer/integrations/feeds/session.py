@@ -87,8 +87,7 @@ class Session:
                 self._socket, self.connected_since = socket, datetime.now(UTC)
                 await self._send(socket, self._exchange.subscribe(self._streams))
                 while True:
-                    async with asyncio.timeout(self._settings.silent_after_s):
-                        frame = await socket.recv()
+                    frame = await self._receive(socket)
                     self.last_message_at = time.monotonic()
                     await self._take(frame)
         finally:
@@ -96,6 +95,14 @@ class Session:
             for book in self._books.values():
                 book.end()
             self._router.disconnected(self._streams)
+
+    async def _receive(self, socket: ClientConnection) -> str | bytes:
+        try:
+            async with asyncio.timeout(self._settings.silent_after_s):
+                return await socket.recv()
+        except TimeoutError:
+            msg = f"no message for {self._settings.silent_after_s:g} s"
+            raise TimeoutError(msg) from None
 
     async def _send(self, socket: ClientConnection, messages: Sequence[str]) -> None:
         for message in messages:

@@ -400,3 +400,4 @@ async def test_a_silent_market_does_not_make_the_pauses_longer(engine: AsyncEngi
         while feed.statistics.connections[0].reconnects < 5:  # noqa: ASYNC110 (no event of ours tells)
             await asyncio.sleep(0.01)
         assert feed._connections[0]._failures == 0
+        assert feed.statistics.connections[0].last_error == "TimeoutError: no message for 0.1 s"
