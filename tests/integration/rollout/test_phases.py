@@ -190,7 +190,8 @@ async def test_a_difference_keeps_the_reads_from_being_switched(market: Market) 
         async with market.engine.begin() as conn:
             altered = text("UPDATE candles SET volume = volume + 1 WHERE ts = :ts")
             await conn.execute(altered, {"ts": market.history.index[100]})
-        await asyncio.sleep(0.5)
+        while not (await rollout.status()).shadow.different:  # noqa: ASYNC110 (no event of ours tells)
+            await asyncio.sleep(0.05)
         with pytest.raises(RolloutRefusedError) as refused:
             await rollout.advance()
     assert any("altered" in reason for reason in refused.value.missing)
