@@ -192,24 +192,24 @@ async def test_buckets_whose_source_is_gone_are_kept(engine: AsyncEngine) -> Non
     async with engine.begin() as conn:
         instrument_id = await fill_every_table(conn)
         later = [
-            candle(instrument_id=instrument_id, timeframe=1, ts=MOMENT + timedelta(days=n)) for n in (20, 21)
+            candle(instrument_id=instrument_id, timeframe=1, ts=MOMENT + timedelta(days=n)) for n in (60, 61)
         ]
         books = [order_book(instrument_id=instrument_id, ts=row["ts"]) for row in later]
         await conn.execute(insert(Candle), later)
         await conn.execute(insert(OrderBook), books)
-    end = MOMENT + timedelta(days=23)
+    end = MOMENT + timedelta(days=63)
     for family in AGGREGATES:
         await refresh_aggregates(engine, family, START, end)
     async with engine.begin() as conn:
         for relation in AGGREGATES:
             await conn.execute(
                 text(f"SELECT drop_chunks('{relation}', CAST(:end AS timestamptz))"),
-                {"end": MOMENT + timedelta(days=10)},
+                {"end": MOMENT + timedelta(days=40)},
             )
         before = await decoded(conn)
         await widen_scales(conn, "BTC/USDT", price_scale=3, size_scale=6)
     for family in AGGREGATES:
-        await refresh_aggregates(engine, family, MOMENT + timedelta(days=19), end)
+        await refresh_aggregates(engine, family, MOMENT + timedelta(days=59), end)
     async with engine.connect() as conn:
         assert await decoded(conn) == before
     assert len(before["candles_decoded"]) == 2

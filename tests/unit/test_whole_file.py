@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,18 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file grow beyond 1,000 bytes: the system refuses the write itself, as it does on a full disk."""
+    """Let no file grow beyond 1,000 bytes: the system refuses the write itself, as it does on a full disk.
+
+    For as short as can be: what the tests print may go to a file too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -74,13 +80,15 @@ def test_it_takes_its_place_at_the_end(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("kind", ["parquet", "plot"])
 def test_a_full_disk_changes_nothing(path: Path, kind: str) -> None:
     output = Output(
         as_json=False, parquet=path if kind == "parquet" else None, plot=path if kind == "plot" else None
     )
-    with pytest.raises(InvalidInputError, match=f"{kind}='.*': cannot be written: File too large"):
+    with (
+        pytest.raises(InvalidInputError, match=f"{kind}='.*': cannot be written: File too large"),
+        full_disk(),
+    ):
         output.give(
             tables=list,
             document=dict,
