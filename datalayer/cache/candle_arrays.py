@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from datalayer.cache.rows import COUNT, ORIGIN, TIME, Origin
-from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, moment
+from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US
 from datalayer.domain.candle import UNKNOWN_COUNT
+from datalayer.domain.moments import from_microseconds
 from datalayer.repositories.candle_columns import SOURCES
 
 if TYPE_CHECKING:
@@ -147,4 +148,4 @@ def _complete(selected: Selection) -> tuple[datetime | None, datetime | None]:
     start, end = selected.complete_from, selected.complete_until
     if AFTER_ALL_US in (start, end):
         return None, None
-    return _FIRST if start == BEFORE_ALL_US else moment(start), moment(end)
+    return _FIRST if start == BEFORE_ALL_US else from_microseconds(start), from_microseconds(end)

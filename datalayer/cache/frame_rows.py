@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datalayer.cache.rows import Origin, Row, check_row
-from datalayer.cache.times import moment
 from datalayer.domain.candle import UNKNOWN_COUNT
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.trade import Side, Trade
 from datalayer.repositories.frames import check_columns, utc_times
 
@@ -55,7 +55,7 @@ def candle_rows(frame: pd.DataFrame, timeframe: Timeframe, origin: Origin = Orig
 def trade_of(symbol: str, ints: Ints, floats: Floats) -> Trade:
     """Return a row of `trade_rows` as a trade."""
     time, trade_id, side = ints
-    return Trade(symbol, moment(time), trade_id, *floats, Side(side))
+    return Trade(symbol, from_microseconds(time), trade_id, *floats, Side(side))
 
 
 def trade_rows(frame: pd.DataFrame) -> list[tuple[Ints, Floats]]:

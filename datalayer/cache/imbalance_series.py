@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from datalayer.cache.column_ring import ColumnRing
-from datalayer.cache.times import microseconds, moment
+from datalayer.cache.times import microseconds
 from datalayer.domain.imbalances import OrderBookImbalances
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.order_book_frame import IMBALANCES
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class ImbalanceSeries:
         position = self.ring.find(end) - 1
         if position < 0 or self.ring.ints(position)[0] < begin:
             return None
-        return OrderBookImbalances(symbol, moment(self.ring.ints(position)[0]), *self.ring.floats(position))
+        return OrderBookImbalances(
+            symbol, from_microseconds(self.ring.ints(position)[0]), *self.ring.floats(position)
+        )
 
     def between(self, begin: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return copies of the columns of the rows with times in `[begin, end)`."""

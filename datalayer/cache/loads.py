@@ -10,8 +10,9 @@ import numpy as np
 
 from datalayer.cache.frame_rows import times_us, trade_rows
 from datalayer.cache.stored_candles import StoredCandles
-from datalayer.cache.times import microseconds, moment
+from datalayer.cache.times import microseconds
 from datalayer.cache.writes import CacheWrites
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
@@ -53,7 +54,7 @@ class CacheLoads(CacheWrites):
         """
         for symbol in symbols:
             with self._lock:
-                as_of = moment(self._read_clock())
+                as_of = from_microseconds(self._read_clock())
                 state = self._find(symbol)
                 losses = 0 if state is None else state.candles.losses
             canonical = canonical_symbol(symbol)

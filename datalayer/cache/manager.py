@@ -10,7 +10,8 @@ from datalayer.cache.event_frames import imbalance_frame, trade_frame
 from datalayer.cache.reports import CacheReports, ages_s
 from datalayer.cache.snapshot import CacheSnapshot
 from datalayer.cache.symbol_cache import SymbolCache
-from datalayer.cache.times import microseconds, moment
+from datalayer.cache.times import microseconds
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
@@ -134,7 +135,7 @@ class DataCacheManager(CacheReports):
             book, imbalances = self._last_book(state, at), self._last_imbalances(state, at)
             times = state.last_times(at.as_of)
         ages = ages_s(at.as_of, times)
-        return CacheSnapshot(state.symbol, moment(at.as_of), candles, book, imbalances, ages)
+        return CacheSnapshot(state.symbol, from_microseconds(at.as_of), candles, book, imbalances, ages)
 
     @timed("cache", "orderbook")
     def get_latest_orderbook(self, symbol: str, *, as_of: datetime | None = None) -> OrderBook | None:

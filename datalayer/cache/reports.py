@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from datalayer.cache.guarded_store import wall_clock
 from datalayer.cache.loads import CacheLoads
 from datalayer.cache.statistics import KINDS, CacheStatistics, KindStatistics
-from datalayer.cache.times import SECOND_US, microseconds, moment
+from datalayer.cache.times import SECOND_US, microseconds
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class CacheReports(CacheLoads):
                 return {}
             state.candles.settle(self._now_us)
             holes = {timeframe: series.holes() for timeframe, series in state.candles.series.items()}
-        return {timeframe: tuple(map(moment, times)) for timeframe, times in holes.items() if times}
+        return {
+            timeframe: tuple(map(from_microseconds, times)) for timeframe, times in holes.items() if times
+        }
 
     def _note(self, kind: str, *, is_hit: bool) -> None:
         (self._hits if is_hit else self._misses)[kind] += 1

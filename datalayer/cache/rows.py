@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from datalayer.cache.times import SECOND_US, microseconds, moment
+from datalayer.cache.times import SECOND_US, microseconds
 from datalayer.domain.candle import UNKNOWN_COUNT, Candle
+from datalayer.domain.moments import from_microseconds
 from datalayer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def candle_of(symbol: str, timeframe: Timeframe, row: Row) -> Candle:
     """Return a row as a closed candle."""
     count = None if row.trade_count == UNKNOWN_COUNT else row.trade_count
     prices = row.open, row.high, row.low, row.close
-    return Candle(symbol, timeframe, moment(row.ts), *prices, row.volume, count)
+    return Candle(symbol, timeframe, from_microseconds(row.ts), *prices, row.volume, count)
 
 
 def check_row(row: Row, timeframe: Timeframe) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-from datalayer.domain.moments import utc_moment
+from datalayer.domain.moments import EPOCH, MICROSECOND, utc_moment
 
 SECOND_US: Final = 1_000_000
 BEFORE_ALL_US: Final = -(2**62)
 AFTER_ALL_US: Final = 2**62
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime, field: str) -> int:
@@ -23,12 +20,7 @@ def microseconds(moment: datetime, field: str) -> int:
     """
     # Each event passes here: the usual kind of time skips the conversion.
     utc = moment if type(moment) is datetime and moment.tzinfo is UTC else utc_moment(moment, field)
-    return (utc - _EPOCH) // _MICROSECOND
-
-
-def moment(time_us: int) -> datetime:
-    """Return microseconds as a datetime in UTC."""
-    return _EPOCH + time_us * _MICROSECOND
+    return (utc - EPOCH) // MICROSECOND
 
 
 def ceil_us(time_us: int, length_us: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from datalayer.domain.imbalances import IMBALANCE_PARTS, WINDOWS_S, OrderBookImbalances
-from datalayer.domain.moments import utc_moment
+from datalayer.domain.moments import EPOCH, utc_moment
 from datalayer.domain.steps import check_scale, to_steps
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
@@ -25,7 +25,6 @@ _SECOND_US: Final = 1_000_000
 _WINDOWS_US: Final = tuple(window * _SECOND_US for window in WINDOWS_S)
 _LONGEST_US: Final = max(_WINDOWS_US)
 _SAFE_PRODUCT: Final = 2.0**51
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ImbalanceTracker:
@@ -191,5 +190,5 @@ def _steps_of(size: float | Decimal, scale: int) -> int:
 
 
 def _microseconds(utc: datetime) -> int:
-    since = utc - _EPOCH
+    since = utc - EPOCH
     return (since.days * 86_400 + since.seconds) * _SECOND_US + since.microseconds

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from datalayer.errors import InvalidInputError
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Return an aware datetime as whole microseconds since 1970 UTC."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_microseconds(time_us: int) -> datetime:
+    """Return whole microseconds since 1970 UTC as a datetime in UTC."""
+    return EPOCH + time_us * MICROSECOND
 
 
 def exact_moment(value: datetime, field: str) -> datetime:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Final
 
 import pandas as pd
 
-from datalayer.domain.moments import utc_moment
+from datalayer.domain.moments import EPOCH, utc_moment
 from datalayer.errors import InvalidInputError
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _WORDS: Final = (
     "s|sec|secs|second|seconds",
@@ -93,7 +92,7 @@ class Timeframe(IntEnum):
             InvalidInputError: `moment` is naive.
         """
         utc = utc_moment(moment, "moment")
-        return utc - (utc - _EPOCH) % self.length
+        return utc - (utc - EPOCH) % self.length
 
     def ceil(self, moment: datetime) -> datetime:
         """Return the open time (UTC) of the first candle that opens at `moment` or later.
@@ -102,7 +101,7 @@ class Timeframe(IntEnum):
             InvalidInputError: `moment` is naive.
         """
         utc = utc_moment(moment, "moment")
-        return utc + (_EPOCH - utc) % self.length
+        return utc + (EPOCH - utc) % self.length
 
 
 _LABELS: Final = {int(one): f"{one.name[1:]}{one.name[0].lower()}" for one in Timeframe}

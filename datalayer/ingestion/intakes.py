@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from datalayer.domain.candle import UNKNOWN_COUNT, Candle
 from datalayer.domain.imbalance_tracker import ImbalanceTracker
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.order_book import OrderBook
 from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.steps import from_steps, to_steps
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from datalayer.domain.validation import ValidationResult
     from datalayer.ingestion.streams import Stream
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICES: Final = ("open", "high", "low", "close")
 _VALUES: Final = (*_PRICES, "volume")
 _LEVELS: Final = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
@@ -88,7 +87,7 @@ class CandleIntake(Intake[Candle, CandleSteps]):
         given = self.plain(record)
         last = None if given is None else stream.last.get(given.timeframe)
         return stream.validator.validate_candle(
-            record, now=moment(self._now_us()), last_price=_price(stream, last), payload=received
+            record, now=from_microseconds(self._now_us()), last_price=_price(stream, last), payload=received
         )
 
     def accepted(self, stream: Stream, record: Any, accepted: pd.DataFrame) -> tuple[Candle, CandleSteps]:
@@ -147,7 +146,7 @@ class TradeIntake(Intake[Trade, TradeSteps]):
         """Ask the rules."""
         last = _price(stream, stream.last.get(_TRADES))
         return stream.validator.validate_trade(
-            record, now=moment(self._now_us()), last_price=last, payload=received
+            record, now=from_microseconds(self._now_us()), last_price=last, payload=received
         )
 
     def accepted(self, stream: Stream, record: Any, accepted: pd.DataFrame) -> tuple[Trade, TradeSteps]:  # noqa: ARG002
@@ -210,7 +209,7 @@ class OrderBookIntake(Intake[OrderBook, OrderBookSteps]):
         last = stream.last.get(_BOOKS)
         mid = None if last is None else last / 2 / 10.0 ** stream.scales[0]
         return stream.validator.validate_order_book(
-            record, now=moment(self._now_us()), last_price=mid, payload=received
+            record, now=from_microseconds(self._now_us()), last_price=mid, payload=received
         )
 
     def accepted(
@@ -230,13 +229,10 @@ class OrderBookIntake(Intake[OrderBook, OrderBookSteps]):
 def tracker_of(stream: Stream, ts_us: int) -> ImbalanceTracker:
     """Return the imbalances of a stream; what came before the first event is not known to it."""
     if stream.tracker is None:
-        stream.tracker = ImbalanceTracker(stream.symbol, size_scale=stream.scales[1], since=moment(ts_us - 1))
+        stream.tracker = ImbalanceTracker(
+            stream.symbol, size_scale=stream.scales[1], since=from_microseconds(ts_us - 1)
+        )
     return stream.tracker
-
-
-def moment(micros: int) -> datetime:
-    """Return a time given in microseconds since 1970 UTC."""
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 def _is_in_floats(candle: Candle) -> bool:
@@ -256,7 +252,7 @@ def _candle(stream: Stream, given: Candle, steps: CandleSteps) -> Candle:
     return replace(
         given,
         symbol=stream.symbol,
-        ts=moment(steps.ts),
+        ts=from_microseconds(steps.ts),
         **values,
         volume=_float(steps.volume, stream.scales[1]),
         trade_count=count,
@@ -265,7 +261,7 @@ def _candle(stream: Stream, given: Candle, steps: CandleSteps) -> Candle:
 
 def _trade(stream: Stream, steps: TradeSteps) -> Trade:
     price, size = _float(steps.price, stream.scales[0]), _float(steps.size, stream.scales[1])
-    return Trade(stream.symbol, moment(steps.ts), steps.trade_id, price, size, Side(steps.side))
+    return Trade(stream.symbol, from_microseconds(steps.ts), steps.trade_id, price, size, Side(steps.side))
 
 
 def _float(steps: int, scale: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from datalayer.db.copy_columns import Column
 from datalayer.domain.candle import UNKNOWN_COUNT, Candle
 from datalayer.domain.imbalances import OrderBookImbalances
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBook
 from datalayer.domain.order_book_frame import IMBALANCES
 from datalayer.domain.steps import PriceType, from_steps
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from datalayer.domain.write_counts import WriteCounts
     from datalayer.ingestion.streams import Streams
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICES: Final = ("open", "high", "low", "close")
 _LEVELS: Final = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
 Item = Candle | Trade | OrderBook | OrderBookImbalances
@@ -107,7 +106,7 @@ class CandleStore:
         return Candle(
             symbol=stream.symbol,
             timeframe=Timeframe(int(row["timeframe"])),
-            ts=_moment(row["ts"]),
+            ts=from_microseconds(int(row["ts"])),
             **prices,
             volume=_value(row["volume"], stream.scales[1], price_type),
             trade_count=None if row["trade_count"] == UNKNOWN_COUNT else int(row["trade_count"]),
@@ -155,7 +154,9 @@ class TradeStore:
             for name, scale in zip(("price", "size"), stream.scales, strict=True)
         )
         side = Side(int(row["side"]))
-        return Trade(stream.symbol, _moment(row["ts"]), int(row["trade_id"]), price, size, side)
+        return Trade(
+            stream.symbol, from_microseconds(int(row["ts"])), int(row["trade_id"]), price, size, side
+        )
 
 
 class OrderBookStore:
@@ -198,7 +199,7 @@ class OrderBookStore:
         levels = {name: from_steps(getattr(book, name), scale, price_type) for name, scale in scales.items()}
         return OrderBook(
             symbol=stream.symbol,
-            ts=_moment(book.ts),
+            ts=from_microseconds(int(book.ts)),
             **levels,
             last_update_id=None if book.last_update_id == UNKNOWN_UPDATE_ID else book.last_update_id,
         )
@@ -236,7 +237,9 @@ class ImbalanceStore:
         """Return one event as it is in the cache; it has no prices."""
         row = decode_rows([payload], IMBALANCE_DTYPE)[0]
         values = [float(row[name]) for name in IMBALANCES]
-        return OrderBookImbalances(streams[int(row["stream"])].symbol, _moment(row["ts"]), *values)
+        return OrderBookImbalances(
+            streams[int(row["stream"])].symbol, from_microseconds(int(row["ts"])), *values
+        )
 
 
 def _times(micros: NDArray[Any]) -> Column:
@@ -271,7 +274,3 @@ def _padded(levels: list[NDArray[np.int64]], lengths: NDArray[np.int64]) -> NDAr
 def _value(steps: Any, scale: int, price_type: PriceType) -> Any:
     value = from_steps(np.array([steps], np.int64), scale, price_type)[0]
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _moment(micros: Any) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(micros))

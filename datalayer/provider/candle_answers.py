@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from datalayer.cache.times import SECOND_US, moment
+from datalayer.cache.times import SECOND_US
+from datalayer.domain.moments import from_microseconds
 from datalayer.provider.candle_rows import NO_ROWS, joined
 from datalayer.provider.moments import MomentFinder
 from datalayer.provider.reads import SymbolSnapshot
@@ -94,7 +95,7 @@ class CandleReader:
         rows = await self._all(query.symbol, plans)
         ages = {}
         for timeframe, found in rows.items():
-            close = moment(int(found.micros[-1])) + timeframe.length if len(found) else None
+            close = from_microseconds(int(found.micros[-1])) + timeframe.length if len(found) else None
             age = float("nan") if close is None else (at.as_of - close).total_seconds()
             ages[f"candles.{timeframe.label}"] = age
         return ages
@@ -164,4 +165,4 @@ def _frame(query: CandleQuery, timeframe: Timeframe, rows: CandleRows) -> pd.Dat
 
 
 def _cached_from(plan: CandlePlan) -> datetime | None:
-    return moment(int(plan.cached.micros[0])) if len(plan.cached) else None
+    return from_microseconds(int(plan.cached.micros[0])) if len(plan.cached) else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, microseconds, moment
+from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, microseconds
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.timeframe import Timeframe
 from datalayer.errors import InvalidInputError
 from datalayer.provider.horizon import find_horizon
@@ -112,11 +113,11 @@ class MomentFinder:
             return Moment(asked, asked, is_live=False)
         horizon = find_horizon(found, until=until, settle_us=self._settle_us, events=events)
         if not _is_same_moment(horizon.as_of, now, found):
-            found = snapshot(moment(horizon.as_of))
+            found = snapshot(from_microseconds(horizon.as_of))
         oldest = horizon.as_of - self._stale_us
         return Moment(
             asked,
-            moment(horizon.as_of),
+            from_microseconds(horizon.as_of),
             is_live=timestamp is None,
             snapshot=found,
             asked_rows=rows,

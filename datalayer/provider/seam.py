@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us, microseconds, moment
+from datalayer.cache.times import AFTER_ALL_US, BEFORE_ALL_US, SECOND_US, ceil_us, microseconds
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.timeframe import Timeframe
 from datalayer.provider.candle_rows import NO_ROWS, CandleRows, cached_rows, fuller, joined, stored_rows
 from datalayer.repositories.candle_queries import CandleSelection
@@ -95,12 +96,14 @@ class CandlePlan:
     def selection(self) -> CandleSelection:
         """What to ask it for."""
         request, (start, end) = self.request, self.lacking
-        opens = OpenRange(None if start == BEFORE_ALL_US else moment(start), moment(end))
+        opens = OpenRange(
+            None if start == BEFORE_ALL_US else from_microseconds(start), from_microseconds(end)
+        )
         return CandleSelection(
             request.timeframe,
             (opens,),
             request.limit,
-            forming_at=moment(request.as_of) if self.lacks_forming else None,
+            forming_at=from_microseconds(request.as_of) if self.lacks_forming else None,
         )
 
     def with_stored(self, stored: CandleRows) -> CandleRows:

@@ -11,12 +11,13 @@ What is younger than the watermark is computed from the books too, and not by th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from datalayer.domain.moments import from_microseconds, to_microseconds
 from datalayer.repositories.materialised import read_materialised
 from datalayer.repositories.moments import visible_range
 from datalayer.repositories.order_book_queries import (
@@ -108,11 +109,11 @@ async def read_buckets(
     """
     if chosen.limit is None:
         return await _read(conn, instruments, symbol, chosen)
-    length, first = chosen.length.value * 1_000_000, _microseconds(chosen.opens.start)
-    width, newest = chosen.limit * length, _microseconds(chosen.opens.end)
+    length, first = chosen.length.value * 1_000_000, to_microseconds(chosen.opens.start)
+    width, newest = chosen.limit * length, to_microseconds(chosen.opens.end)
     for attempt in count():
         start = max(first, newest - width)
-        window = replace(chosen, opens=Span(_moment(start), chosen.opens.end))
+        window = replace(chosen, opens=Span(from_microseconds(start), chosen.opens.end))
         instrument, rows = await _read(conn, instruments, symbol, window)
         if start == first or len(rows["ts"]) >= chosen.limit:
             break
@@ -173,10 +174,10 @@ def _lacking(known: Rows, chosen: BucketSelection) -> list[Span]:
     length = chosen.length.value * 1_000_000
     at, clean = known["ts"].astype(np.int64), known["is_dirty"] == 0
     reached = chosen.limit is not None and len(at) == chosen.limit
-    begin = at[0] if reached and len(at) else _microseconds(chosen.opens.start)
+    begin = at[0] if reached and len(at) else to_microseconds(chosen.opens.start)
     # What is left between clean buckets, and before the first and after the last of them.
     starts = np.concatenate([[begin], at[clean] + length])
-    ends = np.concatenate([at[clean], [_microseconds(chosen.opens.end)]])
+    ends = np.concatenate([at[clean], [to_microseconds(chosen.opens.end)]])
     gaps = starts < ends
     spans = _merged(starts[gaps], ends[gaps]) if chosen.limit != 0 else []
     return spans if chosen.forming is None else [*spans, chosen.forming]
@@ -192,7 +193,8 @@ def _merged(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[Span]:
             ends[np.concatenate([widest, [len(ends) - 1]])],
         )
     return [
-        Span(_moment(start), _moment(end)) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        Span(from_microseconds(start), from_microseconds(end))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
 
 
@@ -215,11 +217,3 @@ def _best(rows: Rows, chosen: BucketSelection) -> Rows:
         origin = np.where(at == forming, np.int8(SOURCES.index("forming")), origin)
     first = 0 if chosen.limit is None else max(len(at) - chosen.limit, 0)
     return {name: column[first:] for name, column in (rows | {"origin": origin}).items()}
-
-
-def _microseconds(moment: datetime) -> int:
-    return int(np.datetime64(moment.replace(tzinfo=None), "us").astype(np.int64))
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
 from datalayer.db.aggregates import AGGREGATES
+from datalayer.domain.moments import to_microseconds
 from datalayer.timescale import PolicyKind, list_jobs
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 RETENTION_MARGIN: Final = timedelta(hours=1)
 """What the next run of retention may drop while it is being refreshed is left alone."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = "_timescaledb_functions.to_timestamp"
 # The first moment of a timestamptz, 4714 BC. After a refresh that was open at its start the log has values before it.
 _BEGIN: Final = "-210866803200000000"
@@ -176,8 +176,8 @@ class RefreshState:
         values = {
             "levels": self._names,
             "names": [part.name for part in parts],
-            "lows": [_microseconds(part.start) for part in parts],
-            "ends": [_microseconds(part.end) for part in parts],
+            "lows": [to_microseconds(part.start) for part in parts],
+            "ends": [to_microseconds(part.end) for part in parts],
         }
         return bool((await self._conn.execute(query, values)).scalar_one())
 
@@ -214,7 +214,3 @@ class RefreshState:
         knows = taken_out and (await self._conn.execute(_KNOWS_TAKEN_OUT)).scalar_one()
         sql = _LOGGED + _LOGGED_TAKEN_OUT if knows else _LOGGED
         return sql.format(columns=_COLUMNS, condition=condition)
-
-
-def _microseconds(moment: datetime) -> Any:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

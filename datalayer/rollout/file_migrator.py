@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from datalayer.db.dirty_ranges import record_ranges
 from datalayer.db.retry import RetryableDBOperation
+from datalayer.domain.moments import to_microseconds
 from datalayer.ingestion.unit_of_work import UnitOfWork
 from datalayer.repositories.instruments import InstrumentRepository
 from datalayer.rollout.exact_rows import Series
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from datalayer.rollout.record_kinds import RecordKind
     from datalayer.rollout.source_file import FileScan
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RETRY: Final = RetryableDBOperation(deadline_s=600)
 _WRITERS: Final = 2
 """Pieces that are written at once: the server takes the rows of one in a process, and pieces have no time in common."""
@@ -159,7 +159,7 @@ async def _write(
         if instrument != assumed:  # widened since
             checked = await asyncio.to_thread(source.check, raw, instrument)
         series = Series(uow.connection, kind, kind.constants(instrument, noted.length))
-        last_us = -1 if source.scan.last is None else (source.scan.last - _EPOCH) // timedelta(microseconds=1)
+        last_us = -1 if source.scan.last is None else to_microseconds(source.scan.last)
         written = await write_piece(series, checked.rows, policy, last_us)
         await uow.rejects.keep(checked.rejected, source=noted.path, timeframe=noted.length)
         await record_dirty(uow.connection, kind, noted, written.changed)

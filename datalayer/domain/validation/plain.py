@@ -6,13 +6,14 @@ test is at least as strict as the rule. Nothing is refused here: a record that d
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from datalayer.domain.candle import UNKNOWN_COUNT, Candle
+from datalayer.domain.moments import EPOCH, MICROSECOND
 from datalayer.domain.order_book import UNKNOWN_UPDATE_ID, OrderBook
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Side, Trade
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from datalayer.domain.instrument import Instrument
     from datalayer.domain.validation.rules import ValidationLimits
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND_US: Final = 1_000_000
 _INT4_MAX: Final = 2**31 - 1
 _INT8_MAX: Final = 2**63 - 1
@@ -84,7 +83,7 @@ class PlainRecords:
         self._symbol = instrument.symbol
         self._price = _Counter(instrument.price_scale)
         self._size = _Counter(instrument.size_scale)
-        self._earliest_us = (limits.earliest - _EPOCH) // _MICROSECOND
+        self._earliest_us = (limits.earliest - EPOCH) // MICROSECOND
         self._future_us = round(limits.future_s * _SECOND_US)
         self._spike = 1.0 + limits.spike
 
@@ -192,7 +191,7 @@ class PlainRecords:
     def _time(self, ts: Any, now_us: int) -> int:
         if type(ts) is not datetime or ts.tzinfo is not UTC:
             raise ValueError
-        micros = (ts - _EPOCH) // _MICROSECOND
+        micros = (ts - EPOCH) // MICROSECOND
         if not self._earliest_us <= micros <= now_us + self._future_us:
             raise ValueError
         return micros

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.validation.raw_columns import RawColumns, raw_value
 from datalayer.domain.validation.rules import MEANINGS, Kind, Notice, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Accepted = TypeVar("Accepted")
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN_CHARS: Final = 200
 
 
@@ -186,7 +186,7 @@ def shown(value: Any) -> str:
 
 def _moment(time_us: int) -> datetime | None:
     try:
-        return _EPOCH + timedelta(microseconds=time_us)
+        return from_microseconds(time_us)
     except OverflowError:
         return None
 

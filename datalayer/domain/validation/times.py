@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
+from datalayer.domain.moments import EPOCH, MICROSECOND, to_microseconds
 from datalayer.domain.validation.raw_columns import is_absent
 from datalayer.domain.validation.rules import Rule
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from datalayer.domain.validation.findings import Findings
     from datalayer.domain.validation.rules import ValidationLimits
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _UNIT_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000}
 _NS_PER_US: Final = 1_000
 _INT64_MAX: Final = 2**63 - 1
@@ -51,8 +50,8 @@ def check_times(
     else:
         times = _of_objects(column, findings)
     readable = times != UNREADABLE
-    findings.refuse(readable & (times < _micros(limits.earliest)), Rule.PLAUSIBLE_TIME, "ts")
-    latest = _micros(now) + round(limits.future_s * 1_000_000)
+    findings.refuse(readable & (times < to_microseconds(limits.earliest)), Rule.PLAUSIBLE_TIME, "ts")
+    latest = to_microseconds(now) + round(limits.future_s * 1_000_000)
     findings.refuse(readable & (times > latest), Rule.NOT_IN_FUTURE, "ts")
     return times
 
@@ -86,8 +85,8 @@ def _of_objects(column: Any, findings: Findings) -> NDArray[np.int64]:
         if faults[row] in (None, Rule.MICROSECONDS):
             # Not by astimezone: the first and the last year have times that leave the calendar on the way.
             times[row] = (
-                value.replace(tzinfo=None) - _EPOCH.replace(tzinfo=None) - value.utcoffset()
-            ) // _MICROSECOND
+                value.replace(tzinfo=None) - EPOCH.replace(tzinfo=None) - value.utcoffset()
+            ) // MICROSECOND
     for rule in (Rule.PRESENT, Rule.TIME, Rule.UTC, Rule.MICROSECONDS):
         findings.refuse(faults == rule, rule, "ts")
     return times
@@ -103,7 +102,3 @@ def _fault(value: Any) -> Rule | None:
     if value.utcoffset() is None:
         return Rule.UTC
     return Rule.MICROSECONDS if isinstance(value, pd.Timestamp) and value.nanosecond else None
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

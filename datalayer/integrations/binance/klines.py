@@ -6,10 +6,10 @@ Format: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from datalayer.domain.moments import from_microseconds
 from datalayer.integrations.fields import (
     E8_DIGITS,
     fault,
@@ -23,8 +23,6 @@ from datalayer.integrations.fields import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Kline:
         """Return the candle as `DataValidator.validate_candle` takes it: an aware time, exact `Decimal` values."""
         values = {name: getattr(self, f"{name}_e8") for name in ("open", "high", "low", "close", "volume")}
         exact = {name: Decimal(count).scaleb(-E8_DIGITS) for name, count in values.items()}
-        ts = _EPOCH + timedelta(microseconds=self.open_time_us)
+        ts = from_microseconds(self.open_time_us)
         labels = {"symbol": self.symbol, "timeframe": self.interval, "ts": ts}
         return labels | exact | {"trade_count": self.trade_count}
 

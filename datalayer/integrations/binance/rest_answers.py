@@ -6,12 +6,11 @@ Format: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/marke
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from datalayer.domain.candle import Candle
+from datalayer.domain.moments import from_microseconds
 from datalayer.domain.trade import Side, Trade
-from datalayer.integrations.feeds.seconds import EPOCH
 from datalayer.integrations.fields import E8, fault, read_boolean, read_e8, read_integer, read_time_us
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _trade(row: Any, symbol: str, keys: Mapping[str, str]) -> Trade:
         raise fault("trade", row, "must be an object")
     return Trade(
         symbol,
-        EPOCH + timedelta(microseconds=read_time_us(row, keys["time"], "time")),
+        from_microseconds(read_time_us(row, keys["time"], "time")),
         read_integer(row, keys["id"], "trade_id"),
         read_e8(row, keys["price"], "price", positive=True) / E8,
         read_e8(row, keys["size"], "size", positive=True) / E8,
@@ -68,7 +67,7 @@ def _candle(row: Any, symbol: str, timeframe: Timeframe) -> Candle:
     opened, high, low, close = (
         read_e8(named, name, name, positive=True) / E8 for name in ("open", "high", "low", "close")
     )
-    ts = EPOCH + timedelta(microseconds=read_time_us(named, "ts", "open_time"))
+    ts = from_microseconds(read_time_us(named, "ts", "open_time"))
     volume = read_e8(named, "volume", "volume", positive=False) / E8
     count = read_integer(named, "count", "trade_count")
     return Candle(symbol, timeframe, ts, opened, high, low, close, volume, count)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from datalayer.domain.candle import Candle
+from datalayer.domain.moments import EPOCH, from_microseconds
 from datalayer.domain.symbols import SymbolSpelling, spell_symbol
 from datalayer.domain.timeframe import Timeframe
 from datalayer.domain.trade import Side, Trade
@@ -36,7 +37,6 @@ from datalayer.integrations.feeds.events import (
     Unknown,
 )
 from datalayer.integrations.feeds.exchange import Channel, Exchange, Limits, RestRequest, Stream
-from datalayer.integrations.feeds.seconds import EPOCH
 from datalayer.integrations.fields import E8, fault
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _event(message: Any, symbol: str) -> FeedEvent:
 
 
 def _made_trade(symbol: str, message: messages.Trade | messages.AggregateTrade, trade_id: int) -> Trade:
-    ts = EPOCH + timedelta(microseconds=message.trade_time_us)
+    ts = from_microseconds(message.trade_time_us)
     return Trade(symbol, ts, trade_id, message.price_e8 / E8, message.size_e8 / E8, Side(message.side))
 
 
@@ -232,7 +232,7 @@ def _made_candle(symbol: str, kline: Kline) -> FeedEvent:
     return Candle(
         symbol,
         timeframe,
-        EPOCH + timedelta(microseconds=kline.open_time_us),
+        from_microseconds(kline.open_time_us),
         *(kline.open_e8 / E8, kline.high_e8 / E8, kline.low_e8 / E8, kline.close_e8 / E8),
         kline.volume_e8 / E8,
         kline.trade_count,

@@ -7,9 +7,10 @@ order, so the aggressor's is the other one.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from datalayer.domain.moments import to_microseconds
 from datalayer.domain.trade import Side, Trade
 from datalayer.integrations.depth import DepthDiff, DepthSnapshot
 from datalayer.integrations.feeds.events import (
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from datalayer.integrations.fields import Levels
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _AGGRESSOR: Final = {"buy": Side.SELL, "sell": Side.BUY}
 _CHANGE_ITEMS: Final = 3
 _SHOWN_CHARS: Final = 80
@@ -118,7 +117,7 @@ def _quote(message: Mapping[str, Any], symbol: str) -> Quote:
 
 
 def _time_us(message: Mapping[str, Any]) -> int:
-    return (_read_time(message) - _EPOCH) // _MICROSECOND
+    return to_microseconds(_read_time(message))
 
 
 def _read_time(message: Mapping[str, Any]) -> datetime:

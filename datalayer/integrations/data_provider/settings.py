@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pandas as pd
 
-from datalayer.domain.moments import utc_moment
+from datalayer.domain.moments import EPOCH, utc_moment
 from datalayer.domain.symbols import SymbolSpelling, spell_symbol
 from datalayer.errors import InvalidInputError
 
@@ -25,7 +25,6 @@ Index: TypeAlias = Literal["timestamp", "integer"]
 
 VALUES: Final = ("open", "high", "low", "close", "volume")
 _COLUMNS: Final = ("timestamp", *VALUES)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -97,7 +96,7 @@ class LegacySettings:
     def time(self, moment: datetime) -> datetime | int:
         """Return an aware moment in this shape."""
         if self.times == "milliseconds":
-            return (moment - _EPOCH) // _MILLISECOND
+            return (moment - EPOCH) // _MILLISECOND
         if self.times == "aware":
             return moment.astimezone(UTC)
         return moment.astimezone(_zone(self.zone)).replace(tzinfo=None)
@@ -114,7 +113,7 @@ class LegacySettings:
         """
         if self.times == "milliseconds" and isinstance(time, int | float):
             try:
-                return _EPOCH + time * _MILLISECOND
+                return EPOCH + time * _MILLISECOND
             except (OverflowError, ValueError) as exc:
                 raise InvalidInputError(field, time, "are no milliseconds since 1970 UTC") from exc
         if self.times == "naive" and isinstance(time, datetime) and time.tzinfo is None:

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from datalayer.db.retry import RetryableDBOperation
+from datalayer.domain.moments import EPOCH
 from datalayer.domain.trade import Trade
 from datalayer.errors import DatabaseError, ExchangeError, InvalidInputError
 from datalayer.ingestion import UnitOfWork
-from datalayer.integrations.feeds.seconds import EPOCH, SECOND, second_of, seconds_of_trades, with_silent
+from datalayer.integrations.feeds.seconds import SECOND, second_of, seconds_of_trades, with_silent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

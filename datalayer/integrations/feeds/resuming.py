@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from datalayer.domain.feed_gap import FeedGap
+from datalayer.domain.moments import EPOCH
 from datalayer.ingestion import UnitOfWork
-from datalayer.integrations.feeds.seconds import EPOCH, SECOND, second_of
+from datalayer.integrations.feeds.seconds import SECOND, second_of
 from datalayer.integrations.feeds.sequence import Hole, Sequence
 from datalayer.repositories import CoverageRepository
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from datalayer.domain.candle import Candle
 from datalayer.domain.feed_gap import FeedGap
+from datalayer.domain.moments import EPOCH, from_microseconds, to_microseconds
 from datalayer.domain.trade import Trade
 from datalayer.errors import InvalidInputError
 from datalayer.ingestion import Ingested
 from datalayer.integrations.feeds.events import Heartbeat, Quote, Unknown
 from datalayer.integrations.feeds.exchange import Channel
-from datalayer.integrations.feeds.seconds import EPOCH
 from datalayer.integrations.feeds.sequence import Hole, Seen
 from datalayer.integrations.feeds.symbol_state import order_book
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from datalayer.integrations.feeds.statistics import FaultLog
     from datalayer.integrations.feeds.symbol_state import SymbolState
 
-MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND_US: Final = 1_000_000
 _MOST_AHEAD: Final = timedelta(minutes=5)  # as the rules of the pipeline have it
 
@@ -104,8 +103,8 @@ class Router:
         self, symbol: str, time_us: int, event: BookEvent, book: BookRules, frame: str | bytes
     ) -> None:
         """Take in that a message was handed to an order book; a sample goes to the pipeline when one is due."""
-        if self._is_ahead(EPOCH + time_us * MICROSECOND):
-            self.faults.note("ahead", f"{symbol}: an order book of {EPOCH + time_us * MICROSECOND}")
+        if self._is_ahead(time := from_microseconds(time_us)):
+            self.faults.note("ahead", f"{symbol}: an order book of {time}")
             return
         await self._clock(symbol, time_us)
         sampling = self.states[symbol].books
@@ -163,7 +162,7 @@ class Router:
         self._count("trades" if frame is not None else "backfilled_trades", outcome)
         if outcome is Ingested.REJECTED and state.seconds is not None:
             state.seconds.block(trade.ts, trade.ts, is_complete=True)
-        await self._clock(trade.symbol, (trade.ts - EPOCH) // MICROSECOND)
+        await self._clock(trade.symbol, to_microseconds(trade.ts))
 
     async def _candle(self, candle: Candle, frame: str | bytes | None) -> None:
         series = self.states[candle.symbol].candles[candle.timeframe]
@@ -185,7 +184,7 @@ class Router:
 
     async def _heartbeat(self, event: Heartbeat) -> None:
         state = self.states[event.symbol]
-        time = EPOCH + event.time_us * MICROSECOND
+        time = from_microseconds(event.time_us)
         if self._is_ahead(time):
             self.faults.note("ahead", event)
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from datalayer.domain.candle import Candle
+from datalayer.domain.moments import EPOCH
 from datalayer.domain.steps import infer_scale, to_steps
 from datalayer.domain.timeframe import Timeframe
 from datalayer.integrations.tick_aggregation import TradeColumns, aggregate_trades
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from datalayer.domain.trade import Trade
     from datalayer.integrations.feeds.settings import SilentSeconds
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datalayer.domain.moments import EPOCH, from_microseconds
 from datalayer.domain.order_book import OrderBook
 from datalayer.integrations.book_sampling import BookSampler
 from datalayer.integrations.depth import Applied
-from datalayer.integrations.feeds.seconds import EPOCH, SecondBuilder
 from datalayer.integrations.fields import E8
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datalayer.domain.timeframe import Timeframe
     from datalayer.integrations.book_sampling import BookSample
     from datalayer.integrations.depth import BookEvent, BookRules
+    from datalayer.integrations.feeds.seconds import SecondBuilder
     from datalayer.integrations.feeds.sequence import Sequence
     from datalayer.integrations.feeds.settings import FeedSettings
 
@@ -101,5 +102,5 @@ def order_book(symbol: str, sample: BookSample) -> OrderBook:
         np.array(side, dtype=np.float64).reshape(-1, 2) / E8
         for side in (sample.levels.bids, sample.levels.asks)
     )
-    ts = EPOCH + timedelta(microseconds=sample.event_time_us)
+    ts = from_microseconds(sample.event_time_us)
     return OrderBook(symbol, ts, bids[:, 0], bids[:, 1], asks[:, 0], asks[:, 1], sample.last_update_id)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from datalayer import Candle, Trade
+from datalayer.domain.moments import EPOCH
 from datalayer.integrations.binance.daily_files import parse_daily_klines
-from datalayer.integrations.feeds.seconds import EPOCH, SecondBuilder, second_of
+from datalayer.integrations.feeds.seconds import SecondBuilder, second_of
 from tests.exchange_server.market import load_market
 from tests.market_files import market_file
 
