@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -38,6 +39,18 @@ def _shown(value: Any) -> Any:
     except RecursionError:
         # How deep lists may lie in lists differs between reading and showing them, and between Pythons.
         return f"<{type(value).__name__}>"
+
+
+def parse_json(text: str | bytes, field: str) -> Any:
+    """Return a JSON document.
+
+    Raises:
+        InvalidInputError: it is none; names `field`.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise fault(field, text, f"is not JSON ({type(exc).__name__})") from None
 
 
 def read(message: Mapping[str, Any], key: str, field: str) -> Any:

@@ -6,7 +6,6 @@ https://developers.binance.com/docs/binance-spot-api-docs/filters
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from datalayer.domain.instrument import ListedInstrument
 from datalayer.domain.scales import Scales, scale_of_step
 from datalayer.domain.symbols import canonical_symbol
 from datalayer.errors import InvalidInputError
-from datalayer.integrations.fields import fault, read, read_text, to_e8
+from datalayer.integrations.fields import fault, parse_json, read, read_text, to_e8
 
 _STEPS: Final = {"tickSize": "PRICE_FILTER", "stepSize": "LOT_SIZE"}
 
@@ -40,10 +39,7 @@ def read_exchange_info(document: str | bytes | Mapping[str, Any], symbol: str) -
 
 
 def _parsed(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        parsed = json.loads(document) if isinstance(document, str | bytes) else document
-    except (ValueError, RecursionError) as exc:
-        raise fault("exchangeInfo", document, f"is not JSON ({type(exc).__name__})") from None
+    parsed = parse_json(document, "exchangeInfo") if isinstance(document, str | bytes) else document
     if not isinstance(parsed, Mapping):
         raise fault("exchangeInfo", parsed, "must be a JSON object")
     return parsed

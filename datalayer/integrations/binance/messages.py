@@ -8,7 +8,6 @@ Format: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -17,6 +16,7 @@ from datalayer.integrations.depth import DepthDiff, DepthSnapshot
 from datalayer.integrations.fields import (
     INT64_MAX,
     fault,
+    parse_json,
     read_book,
     read_boolean,
     read_e8,
@@ -139,10 +139,7 @@ def parse_message(text: str | bytes) -> Message:
     Raises:
         InvalidInputError: names the field that is malformed.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise fault("message", text, f"is not JSON ({type(exc).__name__})") from None
+    document = parse_json(text, "message")
     if not isinstance(document, dict):
         raise fault("message", document, "must be a JSON object")
     return _parse_document(document)

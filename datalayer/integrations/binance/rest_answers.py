@@ -5,13 +5,20 @@ Format: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/marke
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from datalayer.domain.candle import Candle
 from datalayer.domain.moments import from_microseconds
 from datalayer.domain.trade import Side, Trade
-from datalayer.integrations.fields import E8, fault, read_boolean, read_e8, read_integer, read_time_us
+from datalayer.integrations.fields import (
+    E8,
+    fault,
+    parse_json,
+    read_boolean,
+    read_e8,
+    read_integer,
+    read_time_us,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,10 +81,7 @@ def _candle(row: Any, symbol: str, timeframe: Timeframe) -> Candle:
 
 
 def _rows(body: bytes) -> list[Any]:
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise fault("answer", body, f"is not JSON ({type(exc).__name__})") from None
+    rows = parse_json(body, "answer")
     if not isinstance(rows, list):
         raise fault("answer", rows, "must be a list")
     return rows

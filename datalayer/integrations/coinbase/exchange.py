@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from datalayer.domain.instrument import ListedInstrument
 from datalayer.domain.scales import Scales, scale_of_step
 from datalayer.domain.symbols import SymbolSpelling, canonical_symbol, spell_symbol
-from datalayer.integrations.coinbase.messages import parse_json, read_event, read_trade
+from datalayer.integrations.coinbase.messages import read_event, read_trade
 from datalayer.integrations.coinbase.order_book import SocketOrderBook
 from datalayer.integrations.feeds.exchange import Channel, Exchange, Limits, RestRequest, Stream
-from datalayer.integrations.fields import fault, read_text
+from datalayer.integrations.fields import fault, parse_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ class CoinbaseExchange(Exchange):
 
     def parse(self, frame: str | bytes, symbols: Mapping[str, str]) -> Sequence[FeedEvent]:
         """Return what a frame says; see `Exchange.parse`."""
-        document = parse_json(frame)
+        document = parse_json(frame, "message")
         if not isinstance(document, dict):
             raise fault("message", document, "must be a JSON object")
         return [read_event(document, symbols)]
@@ -98,7 +98,7 @@ class CoinbaseExchange(Exchange):
 
     def parse_trades(self, body: bytes, symbol: str) -> list[Trade]:
         """Return the trades, descending by id."""
-        rows = parse_json(body)
+        rows = parse_json(body, "message")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise fault("trades", rows, "must be a list of objects")
         return [read_trade(row, symbol) for row in rows]
@@ -116,7 +116,7 @@ class CoinbaseExchange(Exchange):
 
     def parse_instrument(self, body: bytes, symbol: str) -> ListedInstrument:
         """Return the scales of a product."""
-        product = parse_json(body)
+        product = parse_json(body, "message")
         if not isinstance(product, dict) or read_text(product, "id", "id") != self.spell(symbol):
             raise fault("product", product, f"must be that of {symbol}")
         steps = {name: read_text(product, name, name) for name in ("quote_increment", "base_increment")}

@@ -6,7 +6,6 @@ order, so the aggressor's is the other one.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,18 +32,6 @@ if TYPE_CHECKING:
 _AGGRESSOR: Final = {"buy": Side.SELL, "sell": Side.BUY}
 _CHANGE_ITEMS: Final = 3
 _SHOWN_CHARS: Final = 80
-
-
-def parse_json(text: str | bytes) -> Any:
-    """Return a JSON document.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise fault("message", text, f"is not JSON ({type(exc).__name__})") from None
 
 
 def read_event(message: Mapping[str, Any], symbols: Mapping[str, str]) -> FeedEvent:
