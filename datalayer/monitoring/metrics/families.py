@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
+    from prometheus_client.core import Metric
+
     Sample: TypeAlias = tuple[Sequence[str], float]
     """Values of the labels, and the value."""
+
+
+class LateCollector(Collector):
+    """A collector of a part that may not be open yet when it is registered."""
+
+    def describe(self) -> list[Metric]:
+        """Say nothing: a registry would ask for the values instead."""
+        return []
 
 
 def gauge(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.registry import Collector
-
-from datalayer.monitoring.metrics.families import counter, gauge
+from datalayer.monitoring.metrics.families import LateCollector, counter, gauge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from datalayer.integrations.feeds import FeedStatistics
 
 
-class FeedCollector(Collector):
+class FeedCollector(LateCollector):
     """The statistics of a feed.
 
     Args:
@@ -25,10 +23,6 @@ class FeedCollector(Collector):
 
     def __init__(self, snapshot: Callable[[], FeedStatistics]) -> None:
         self._snapshot = snapshot
-
-    def describe(self) -> list[Metric]:
-        """Say nothing: a registry would ask for the values before the feed has begun."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return everything."""

@@ -6,11 +6,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Histogram
-from prometheus_client.registry import Collector
 
 from datalayer.ingestion import EventKind, IngestionHooks
 from datalayer.monitoring.metrics.ages import AgeHistogram
-from datalayer.monitoring.metrics.families import counter, gauge
+from datalayer.monitoring.metrics.families import LateCollector, counter, gauge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +92,7 @@ def retry_class(sqlstate: str | None) -> str:
     return "no_answer" if sqlstate is None else _RETRY_CLASSES.get(sqlstate[:2], "other")
 
 
-class PipelineCollector(Collector):
+class PipelineCollector(LateCollector):
     """The statistics of a pipeline.
 
     Args:
@@ -103,10 +102,6 @@ class PipelineCollector(Collector):
 
     def __init__(self, snapshot: Callable[[], IngestionStatistics], outbox_max_bytes: int) -> None:
         self._snapshot, self._max_bytes = snapshot, outbox_max_bytes
-
-    def describe(self) -> list[Metric]:
-        """Say nothing: a registry would ask for the values when the pipeline is not open yet."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return everything."""

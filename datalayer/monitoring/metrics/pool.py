@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.registry import Collector
-
-from datalayer.monitoring.metrics.families import counter, gauge
+from datalayer.monitoring.metrics.families import LateCollector, counter, gauge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from datalayer.db.pool import PoolStatistics
 
 
-class PoolCollector(Collector):
+class PoolCollector(LateCollector):
     """The statistics of a pool.
 
     Args:
@@ -25,10 +23,6 @@ class PoolCollector(Collector):
 
     def __init__(self, snapshot: Callable[[], PoolStatistics]) -> None:
         self._snapshot = snapshot
-
-    def describe(self) -> list[Metric]:
-        """Say nothing: a registry would ask for the values when the database is not open yet."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return everything."""
