@@ -21,7 +21,7 @@ from datalayer.repositories import MarketHistory
 from datalayer.repositories.moments import visible_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -81,6 +81,13 @@ class MarketClock:
                 return feed.series
         known = ", ".join(f"{feed.series.symbol} {feed.series.timeframe.label}" for feed in self._feeds)
         raise InvalidInputError("series", f"{wanted[0]} {wanted[1].label}", f"the source has {known}")
+
+    def _rest(self) -> Iterator[datetime]:
+        """Move the clock through the moments that are known by now."""
+        position, moments = self._position, self._position.moments
+        for row in range(position.row + 1, len(moments)):
+            position.row = row
+            yield moments[row]
 
     async def _aclose(self) -> None:
         await asyncio.gather(*(feed.stream.aclose() for feed in self._feeds))

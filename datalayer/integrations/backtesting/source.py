@@ -89,12 +89,6 @@ class BacktestSource(MarketClock):
             yield self.now
             yield from self._rest()
 
-    def _rest(self) -> Iterator[datetime]:
-        position, moments = self._position, self._position.moments
-        for row in range(position.row + 1, len(moments)):
-            position.row = row
-            yield moments[row]
-
     def close(self) -> None:
         """Stop reading, and give the connections back. May be repeated."""
         self._run(self._aclose())
@@ -116,14 +110,12 @@ class AsyncBacktestSource(MarketClock):
 
     async def __aiter__(self) -> AsyncIterator[datetime]:
         """As `BacktestSource.__iter__`."""
-        position = self._position
-        while True:
-            for row in range(position.row + 1, len(position.moments)):
-                position.row = row
-                yield position.moments[row]
-            if not await self._next_span():
-                return
+        for moment in self._rest():
+            yield moment
+        while await self._next_span():
             yield self.now
+            for moment in self._rest():
+                yield moment
 
     async def aclose(self) -> None:
         """Stop reading, and give the connections back. May be repeated."""
