@@ -185,7 +185,7 @@ class DataLayerAccess:
         if not closed:
             return
         frame = pd.DataFrame(closed).set_index("ts")
-        is_final = frame.index < end if now - end >= _UNTIL_FINAL else frame.index < end - timeframe.length
+        is_final = frame.index < timeframe.floor(now - _UNTIL_FINAL)
         async with UnitOfWork(self.market.asynchronous.database) as uow:
             await uow.candles.upsert_candles(symbol, timeframe, frame[is_final])
             await uow.candles.upsert_candles(symbol, timeframe, frame[~is_final], on_conflict="ignore")
