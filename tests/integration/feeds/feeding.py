@@ -167,3 +167,26 @@ def true_books(market: Market) -> dict[int, tuple[Any, Any, int]]:
 
 def timeframes() -> list[Timeframe]:
     return [Timeframe.S1, Timeframe.M1]
+
+
+async def check_everything(engine: AsyncEngine, market: Market, sent_garbage: int) -> None:
+    gaps = await stored_gaps(engine)
+    assert [gap for gap in gaps if gap.kind != "order_books" and gap.state != "filled"] == []
+    assert {gap.state for gap in gaps if gap.kind == "order_books"} <= {"lost"}
+    await check_trades(engine, market, gaps, first_id=market.trades[0]["t"])
+    closed = [step.data["k"] for step in market.steps if "kline" in step.stream and step.data["k"]["x"]]
+    for label in ("1s", "1m"):
+        opens = [candle["t"] for candle in closed if candle["i"] == label]
+        assert opens
+        first = market.klines[label][0]["t"]
+        await check_candles(engine, market, label, start_ms=first, end_ms=opens[-1] + 1)
+    await check_books(engine, market, gaps)
+    async with UnitOfWork(engine) as uow:
+        rejects = await uow.rejects.list_rejects(limit=10_000)
+    assert len(rejects) <= sent_garbage  # what was on its way when a connection was cut is gone
+    assert {reject.kind for reject in rejects} <= {"message"}
+
+
+def place_of(market: Market, kind: str, after: int) -> int:
+    """Number of the first message of a kind after another."""
+    return next(n for n, step in enumerate(market.steps) if n >= after and step.kind == kind)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from datalayer import Candle, DataIngestionPipeline, Settings, Timeframe, UnitOfWork
 from datalayer.db.connection import create_engine
-from datalayer.domain.scales import Scales
 from datalayer.errors import DatabaseUnavailableError
-from datalayer.ingestion import IngestionSettings
 from datalayer.rollout.dual_writer import DualWriter
 from datalayer.rollout.parquet_candles import VALUES, ParquetCandles
 from datalayer.rollout.phase_state import Phase
 from datalayer.rollout.repair import repair_parquet
 from datalayer.rollout.switched_candles import SwitchedCandles
+from tests.integration.rollout import dual_writing
+from tests.integration.rollout.dual_writing import SYMBOL, candle, enter
 from tests.own_cluster import free_port
 
 if TYPE_CHECKING:
@@ -28,29 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-SYMBOL = "BTC/USDT"
-START = datetime(2024, 8, 8, tzinfo=UTC)
-SETTINGS = IngestionSettings(
-    flush_after_s=0.02,
-    unknown_instruments="register",
-    scales={SYMBOL: Scales(0, 0)},
-    retry_wait_max_s=0.2,
-    close_timeout_s=0.2,
-)
-
-
-def candle(minute: int, close: float) -> Candle:
-    return Candle(
-        SYMBOL, Timeframe.M1, START + timedelta(minutes=minute), 1.0, close, 1.0, close, 1.0, int(close)
-    )
-
-
-async def enter(engine: AsyncEngine, phase: Phase) -> None:
-    async with engine.begin() as conn:
-        entered = (
-            "INSERT INTO rollout_phases (phase, note, entered_at) VALUES (:phase, 'test', '2024-08-01+00')"
-        )
-        await conn.execute(text(entered), {"phase": phase.value})
+SETTINGS = replace(dual_writing.SETTINGS, close_timeout_s=0.2)
 
 
 async def stored(engine: AsyncEngine) -> list[float]:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from datalayer import Candle, DataIngestionPipeline, Settings, Timeframe, UnitOfWork
+from datalayer import DataIngestionPipeline, Settings, UnitOfWork
 from datalayer.db import migrations
 from datalayer.db.connection import create_engine
-from datalayer.domain.scales import Scales
 from datalayer.errors import DatabaseError
-from datalayer.ingestion import IngestionSettings
 from datalayer.rollout.dual_writer import DualWriter
 from datalayer.rollout.manager import DataMigrationManager
 from datalayer.rollout.parquet_candles import ParquetCandles
+from datalayer.rollout.phase_state import Phase
 from datalayer.rollout.report_text import write_report
 from tests.cache_folders import real_candles, write_file
+from tests.integration.rollout.dual_writing import SETTINGS, SYMBOL, candle, enter
 from tests.own_cluster import AS_USER, BINARIES, needs_own_cluster, new_cluster
 from tests.small_disk import small_disk
 
@@ -35,26 +34,7 @@ if TYPE_CHECKING:
     from tests.own_cluster import OwnCluster
     from tests.small_disk import SmallDisk
 
-SYMBOL = "BTC/USDT"
-START = datetime(2024, 8, 8, tzinfo=UTC)
-SETTINGS = IngestionSettings(
-    flush_after_s=0.02,
-    unknown_instruments="register",
-    scales={SYMBOL: Scales(0, 0)},
-    retry_wait_max_s=0.2,
-)
 PRELOAD = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
-
-
-def candle(minute: int) -> Candle:
-    ts = START + timedelta(minutes=minute)
-    return Candle(SYMBOL, Timeframe.M1, ts, 1.0, 2.0, 1.0, 2.0, 1.0, minute)
-
-
-async def enter_dual_write(engine: AsyncEngine) -> None:
-    async with engine.begin() as conn:
-        entered = "INSERT INTO rollout_phases (phase, note, entered_at) VALUES (1, 'test', '2024-08-01+00')"
-        await conn.execute(text(entered))
 
 
 async def count(engine: AsyncEngine, table: str = "candles") -> int:
@@ -69,7 +49,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 async def test_parquet_of_the_dual_writer(engine: AsyncEngine, disk: SmallDisk, tmp_path: Path) -> None:
-    await enter_dual_write(engine)
+    await enter(engine, Phase.DUAL_WRITE)
     parquet = ParquetCandles(disk.folder)
     alarms: list[str | None] = []
     async with (
@@ -97,7 +77,7 @@ async def test_parquet_of_the_dual_writer(engine: AsyncEngine, disk: SmallDisk, 
 
 
 async def test_the_outbox_of_the_dual_writer(engine: AsyncEngine, disk: SmallDisk, tmp_path: Path) -> None:
-    await enter_dual_write(engine)
+    await enter(engine, Phase.DUAL_WRITE)
     cache = tmp_path / "cache"
     cache.mkdir()
     parquet = ParquetCandles(cache)
@@ -184,7 +164,7 @@ async def test_of_the_server(filling: tuple[OwnCluster, SmallDisk], tmp_path: Pa
         told = await conn.scalar(text("SELECT coalesce(sum(inserted), 0) FROM migration_pieces"))
     assert await count(engine) == told < len(candles)  # whole pieces, and each in the ledger
 
-    await enter_dual_write(engine)
+    await enter(engine, Phase.DUAL_WRITE)
     async with (
         DataIngestionPipeline(engine, outbox=tmp_path / "outbox", settings=SETTINGS) as pipeline,
         DualWriter(engine, pipeline, ParquetCandles(tmp_path), flush_after_s=0.05) as writer,
