@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from datalayer.integrations.backtesting import BacktestSource
 from datalayer.repositories import CandleRepository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 WINDOW = 60
 
@@ -140,10 +141,11 @@ async def compare(loops: Loops, rows: int, runs: int) -> None:
         )
 
 
-async def main() -> None:
-    chosen = arguments("candles to the loop of a strategy")
+@asynccontextmanager
+async def loops_over(rows: int) -> AsyncIterator[Loops]:
+    """Loops over so many candles, which are in a database and in a Parquet file."""
     async with benchmark_engine() as engine:
-        frame = candles(chosen.rows)
+        frame = candles(rows)
         async with engine.begin() as conn:
             await CandleRepository(conn).upsert_candles(SYMBOL, "1m", frame)
         url = engine.url.render_as_string(hide_password=False)
@@ -151,7 +153,13 @@ async def main() -> None:
             path = Path(folder) / "candles.parquet"
             frame.to_parquet(path)
             with await asyncio.to_thread(datalayer.sync.connect, url) as market:
-                await compare(Loops(market, frame, path), len(frame), chosen.runs)
+                yield Loops(market, frame, path)
+
+
+async def main() -> None:
+    chosen = arguments("candles to the loop of a strategy")
+    async with loops_over(chosen.rows) as loops:
+        await compare(loops, len(loops.frame), chosen.runs)
 
 
 if __name__ == "__main__":

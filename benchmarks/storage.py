@@ -18,6 +18,7 @@ import asyncio
 import importlib.util
 import os
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from datalayer.repositories import OrderBookRepository, TradeRepository
 from datalayer.timescale import compress_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -183,16 +184,27 @@ async def store(
         await OrderBookRepository(conn).insert_order_books(SYMBOL, books)
 
 
-async def main(copies: int, candle_rows: int) -> None:
+@asynccontextmanager
+async def stored_tables(
+    copies: int, candle_rows: int
+) -> AsyncIterator[tuple[AsyncEngine, dict[str, tuple[dict[str, Any], dict[str, Any]]]]]:
+    """A database with real rows, and the same as columns of steps and of floats, by table."""
     year, trades, books = candles(candle_rows), real_trades(copies), real_books(copies)
-    columns = {
-        "candles": candle_columns(year),
-        "trades": trade_columns(trades),
-        "order_books": book_columns(books),
-    }
-    found: dict[str, dict[str, float | None]] = {}
     async with benchmark_engine() as engine:
         await store(engine, year, trades, books)
+        yield (
+            engine,
+            {
+                "candles": candle_columns(year),
+                "trades": trade_columns(trades),
+                "order_books": book_columns(books),
+            },
+        )
+
+
+async def main(copies: int, candle_rows: int) -> None:
+    found: dict[str, dict[str, float | None]] = {}
+    async with stored_tables(copies, candle_rows) as (engine, columns):
         for table, of in columns.items():
             rows = len(of[0]["ts"])
             compressed = await compress_chunks(engine, table)

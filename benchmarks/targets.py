@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import datalayer.sync
 from benchmarks import (
     backtesting,
     cache_reads,
@@ -31,10 +30,10 @@ from benchmarks import (
     read_latency,
     storage,
 )
-from benchmarks.harness import SYMBOL, Stopwatch, benchmark_engine, candles
+from benchmarks.harness import Stopwatch, benchmark_engine
 from benchmarks.made_market import compress, fill
 from benchmarks.targets_page import Kept, Result, write_page
-from datalayer.repositories import CandleRepository, InstrumentRepository
+from datalayer.repositories import InstrumentRepository
 from datalayer.timescale import compress_chunks
 
 if TYPE_CHECKING:
@@ -147,19 +146,11 @@ async def moving(*, quick: bool) -> AsyncIterator[Result]:
 
 
 async def looping(*, quick: bool) -> AsyncIterator[Result]:
-    async with benchmark_engine() as engine:
-        frame = candles(2_000 if quick else 200_000)
-        async with engine.begin() as conn:
-            await CandleRepository(conn).upsert_candles(SYMBOL, "1m", frame)
-        url = engine.url.render_as_string(hide_password=False)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "candles.parquet"
-            frame.to_parquet(path)
-            with await asyncio.to_thread(datalayer.sync.connect, url) as market:
-                loops = backtesting.Loops(market, frame, path)
-                ways = (loops.clock, loops.window_blocks, loops.parquet_and_itertuples)
-                runs = [[await timed(way) for way in ways] for _ in range(1 if quick else 5)]
-    clock, blocks, tuples = (len(frame) / float(np.median(column)) for column in zip(*runs, strict=True))
+    async with backtesting.loops_over(2_000 if quick else 200_000) as loops:
+        ways = (loops.clock, loops.window_blocks, loops.parquet_and_itertuples)
+        runs = [[await timed(way) for way in ways] for _ in range(1 if quick else 5)]
+        rows = len(loops.frame)
+    clock, blocks, tuples = (rows / float(np.median(column)) for column in zip(*runs, strict=True))
     beside = ("Parquet file, itertuples", tuples)
     yield Result(
         "backtest: candles to the loop, by the clock", "1/s", 1_000_000, clock, "backtesting", *beside
@@ -175,14 +166,7 @@ async def timed(way: Callable[[], float]) -> float:
 
 async def saving(*, quick: bool) -> AsyncIterator[Result]:
     copies, rows = (1, 43_200) if quick else (20, 527_040)
-    year, trades, books = candles(rows), storage.real_trades(copies), storage.real_books(copies)
-    columns = {
-        "candles": storage.candle_columns(year),
-        "trades": storage.trade_columns(trades),
-        "order_books": storage.book_columns(books),
-    }
-    async with benchmark_engine() as engine:
-        await storage.store(engine, year, trades, books)
+    async with storage.stored_tables(copies, rows) as (engine, columns):
         for table, (steps, floats) in columns.items():
             found = await compress_chunks(engine, table)
             yield Result(f"compression: saved of {table}", "%", 80, 100 * found.saved, "storage")
