@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from datalayer import UnitOfWork
 from tests.exchange_server.binance import BinanceServer
 from tests.exchange_server.market import load_market
+from tests.ingest_service import started
 from tests.integration.feeds.feeding import BTC, check_candles, check_trades
 from tests.own_cluster import free_port
 from tests.scraping import scrape
@@ -26,44 +24,11 @@ if TYPE_CHECKING:
     from datalayer import Settings
 
 
-@pytest.fixture
-def environment(engine: AsyncEngine, settings: Settings) -> dict[str, str]:
-    del engine
-    url = settings.require_url().render_as_string(hide_password=False)
-    return os.environ | {"DATALAYER_DATABASE_URL": url}
-
-
-async def started(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from datalayer.cli import main; main()", "ingest", *arguments),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], tmp_path: Path) -> None:
+async def test_until_a_signal(engine: AsyncEngine, settings: Settings, tmp_path: Path) -> None:
     market, port = load_market(most=1_000), free_port()
     async with BinanceServer([market]) as server:
-        addresses = {
-            "DATALAYER_BINANCE_SOCKET_URL": server.socket_url,
-            "DATALAYER_BINANCE_REST_URL": server.rest_url,
-        }
-        process = await started(
-            environment | addresses,
-            *(
-                "BTCUSDT",
-                "--candles",
-                "1s",
-                "--outbox",
-                str(tmp_path / "o"),
-                "--json",
-                "--report-every-s",
-                "0.2",
-                "--metrics-port",
-                str(port),
-            ),
-        )
+        arguments = ("BTCUSDT", "--candles", "1s", "--metrics-port", str(port))
+        process = await started(settings, server, tmp_path / "o", *arguments)
         assert process.stdout is not None
         await server.play()
         while True:
@@ -89,26 +54,13 @@ async def test_until_a_signal(engine: AsyncEngine, environment: dict[str, str], 
 
 
 async def test_a_killed_process_leaves_no_hole(
-    engine: AsyncEngine, environment: dict[str, str], tmp_path: Path
+    engine: AsyncEngine, settings: Settings, tmp_path: Path
 ) -> None:
     """Killed in the middle, and started again later: every trade is there, and every second that is made from them."""
     market = load_market(most=1_500)
-    arguments = (
-        "BTCUSDT",
-        "--candles",
-        "1m",
-        "--outbox",
-        str(tmp_path / "o"),
-        "--json",
-        "--report-every-s",
-        "0.2",
-    )
+    arguments = ("BTCUSDT", "--candles", "1m")
     async with BinanceServer([market]) as server:
-        addresses = {
-            "DATALAYER_BINANCE_SOCKET_URL": server.socket_url,
-            "DATALAYER_BINANCE_REST_URL": server.rest_url,
-        }
-        process = await started(environment | addresses, *arguments)
+        process = await started(settings, server, tmp_path / "o", *arguments)
         await server.play(end=700)
         assert process.stdout is not None
         while not json.loads(await process.stdout.readline())["stored"]["trade"]:
@@ -117,7 +69,7 @@ async def test_a_killed_process_leaves_no_hole(
         await process.communicate()
         for _ in range(200):
             market.advance()
-        process = await started(environment | addresses, *arguments)
+        process = await started(settings, server, tmp_path / "o", *arguments)
         assert process.stdout is not None
         await server.play()
         while True:
@@ -136,10 +88,10 @@ async def test_a_killed_process_leaves_no_hole(
     assert await check_candles(engine, market, "1s", start_ms=first, end_ms=last, silent=False) > 10
 
 
-async def test_a_symbol_that_the_exchange_does_not_have(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("engine")
+async def test_a_symbol_that_the_exchange_does_not_have(settings: Settings, tmp_path: Path) -> None:
     async with BinanceServer([load_market(most=1_000)]) as server:
-        addresses = {"DATALAYER_BINANCE_REST_URL": server.rest_url}
-        process = await started(environment | addresses, "NOPE-NADA", "--outbox", str(tmp_path / "o"))
+        process = await started(settings, server, tmp_path / "o", "NOPE-NADA")
         _, errors = await process.communicate()
     assert process.returncode == 1
     assert b"symbol='NOPE/NADA': not in this exchangeInfo" in errors

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from datalayer import UnitOfWork
 from tests.exchange_server.binance import BinanceServer
 from tests.exchange_server.market import load_market
+from tests.ingest_service import started
 from tests.integration.feeds.feeding import BTC
 from tests.integration.roles.conftest import needs_timescaledb
 from tests.own_cluster import needs_own_cluster
@@ -27,27 +25,7 @@ pytestmark = [*needs_own_cluster, needs_timescaledb]
 async def test_ingest_as_a_writer(users: Users, tmp_path: Path) -> None:
     market = load_market(most=500)
     async with BinanceServer([market]) as server:
-        environment = os.environ | {
-            "DATALAYER_DATABASE_URL": users.settings("feed").require_url().render_as_string(),
-            "DATALAYER_BINANCE_SOCKET_URL": server.socket_url,
-            "DATALAYER_BINANCE_REST_URL": server.rest_url,
-        }
-        arguments = (
-            "BTCUSDT",
-            "--candles",
-            "1s",
-            "--outbox",
-            str(tmp_path / "o"),
-            "--json",
-            "--report-every-s",
-            "0.2",
-        )
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from datalayer.cli import main; main()", "ingest", *arguments),
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await started(users.settings("feed"), server, tmp_path / "o", "BTCUSDT", "--candles", "1s")
         assert process.stdout is not None
         await server.play()
         while f'"trades": {len(market.trades)}'.encode() not in await process.stdout.readline():
